@@ -1,0 +1,450 @@
+//! Multi-head latent attention (DeepSeek-V2 report, section 2.1), in its two forms.
+//!
+//! A token's cache row is its latent `c` (after the norm) and one rotated key `k_pe`, shared by all heads. A head's
+//! rows of `kv_b_proj` are `W_UK` (keys) over `W_UV` (values).
+//!
+//! - *Naive*: every cached latent is expanded, `k = [W_UK c | k_pe]`, `v = W_UV c`, and attention is the usual one.
+//!   Cheap for many queries.
+//! - *Absorbed*: the query is taken into latent space instead, `q_c = q_nope W_UK`; scores are `q_c · c + q_pe · k_pe`,
+//!   the weighted sum of latents is expanded once, `o = W_UV o_c`. Cheap for few queries.
+//!
+//! The two are equal in exact arithmetic and differ in rounding. Which one a token takes is therefore fixed by its
+//! role ([`Form`]), never by how tokens were grouped.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Numerics;
+use super::linear::{Output, linear, linear_rows};
+use super::matmul::{View, matmul};
+use super::ops::rms_norm;
+use super::rope::rotate_pairs;
+use crate::model::cache::LatentCache;
+use crate::model::config::Config;
+use crate::model::weights::Matrix;
+
+/// Keys are scored and summed in blocks of this many, counted from the start of the sequence.
+const KEY_BLOCK: usize = 64;
+
+/// At most this many query rows are scored at once: of one head in the naive form, of several in the absorbed.
+const QUERY_TILE: usize = 64;
+
+/// Vector lanes that a row of scores is padded to.
+const LANES: usize = 16;
+
+/// Transformers and DeepSeek's code ignore `rms_norm_eps` here.
+const LATENT_NORM_EPSILON: f32 = 1e-6;
+
+/// The form of attention that a token takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Expanded keys and values: prompt tokens.
+    Naive,
+    /// Absorbed projections: generated and speculated tokens.
+    Absorbed,
+}
+
+/// Widths of the parts of a head, and the scale of its scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HeadSpec {
+    /// Number of heads.
+    pub heads: usize,
+    /// Elements of a query that are not rotated.
+    pub nope: usize,
+    /// Elements of a query, and of the shared key, that are rotated.
+    pub rope: usize,
+    /// Elements of a value.
+    pub value: usize,
+    /// Elements of a latent.
+    pub latent: usize,
+    /// Multiplies the scores.
+    pub softmax_scale: f32,
+}
+
+impl HeadSpec {
+    /// The heads that a configuration describes.
+    pub fn from_config(config: &Config, softmax_scale: f32) -> Self {
+        Self {
+            heads: config.num_attention_heads,
+            nope: config.qk_nope_head_dim,
+            rope: config.qk_rope_head_dim,
+            value: config.v_head_dim,
+            latent: config.kv_lora_rank,
+            softmax_scale,
+        }
+    }
+
+    /// Elements of a query of one head.
+    pub fn query(&self) -> usize {
+        self.nope + self.rope
+    }
+
+    /// Elements of a cache row.
+    pub fn cache_row(&self) -> usize {
+        self.latent + self.rope
+    }
+
+    /// Rows of `kv_b_proj` that belong to one head.
+    fn kv_b_rows(&self) -> usize {
+        self.nope + self.value
+    }
+}
+
+/// The query projection: direct (V2-Lite), or through a low rank.
+#[derive(Clone, Debug)]
+pub enum QueryProjection {
+    /// `q_proj` `[heads * query, hidden]`.
+    Direct(Matrix),
+    /// `q_b_proj · norm(q_a_proj · x)`.
+    LowRank {
+        /// `q_a_proj` `[q_lora_rank, hidden]`.
+        down: Matrix,
+        /// `q_a_layernorm` `[q_lora_rank]`.
+        norm: Vec<f32>,
+        /// `q_b_proj` `[heads * query, q_lora_rank]`.
+        up: Matrix,
+    },
+}
+
+/// One attention layer.
+#[derive(Clone, Debug)]
+pub struct Mla {
+    /// Widths and scale.
+    pub spec: HeadSpec,
+    /// The query projection.
+    pub query: QueryProjection,
+    /// `kv_a_proj_with_mqa` `[latent + rope, hidden]`.
+    pub kv_a_proj: Matrix,
+    /// `kv_a_layernorm` `[latent]`.
+    pub kv_a_norm: Vec<f32>,
+    /// `kv_b_proj` `[heads * (nope + value), latent]`.
+    pub kv_b_proj: Matrix,
+    /// `o_proj` `[hidden, heads * value]`.
+    pub o_proj: Matrix,
+}
+
+/// The tokens of one sequence in a batch: rows `first..first + count` of the batch's activations.
+pub struct Rows<'a> {
+    /// First row.
+    pub first: usize,
+    /// Number of rows.
+    pub count: usize,
+    /// The form of attention of all of them.
+    pub form: Form,
+    /// The sequence's cache; the rows' own entries are appended first.
+    pub cache: &'a mut LatentCache,
+}
+
+impl Mla {
+    /// Attention of a batch `x` `[tokens, hidden]`, rotated by `rotations` (one for each token); each sequence sees
+    /// its own cache `layer`, which gains the new tokens' rows. Result `[tokens, hidden]`.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        rotations: &[Vec<(f32, f32)>],
+        layer: usize,
+        batch: &mut [Rows<'_>],
+        numerics: Numerics,
+    ) -> Vec<f32> {
+        let spec = &self.spec;
+        let queries = self.queries(x, rotations, numerics);
+        let new_rows = self.cache_rows(x, rotations, numerics);
+        let mut heads_out = vec![0.0; rotations.len() * spec.heads * spec.value];
+        for rows in batch {
+            let width = spec.cache_row();
+            rows.cache.append(layer, &new_rows[rows.first * width..][..rows.count * width]);
+            let query_width = spec.heads * spec.query();
+            let queries = &queries[rows.first * query_width..][..rows.count * query_width];
+            let keys = rows.cache.rows(layer);
+            let attend = match rows.form {
+                Form::Naive => naive,
+                Form::Absorbed => absorbed,
+            };
+            let attended = attend(queries, keys, &self.kv_b_proj, spec, numerics);
+            let out_width = spec.heads * spec.value;
+            heads_out[rows.first * out_width..][..rows.count * out_width].copy_from_slice(&attended.output);
+        }
+        linear(&heads_out, &self.o_proj, Output::Activation, numerics)
+    }
+
+    /// Queries `[tokens, heads, nope + rope]`, rotated.
+    fn queries(&self, x: &[f32], rotations: &[Vec<(f32, f32)>], numerics: Numerics) -> Vec<f32> {
+        let mut queries = match &self.query {
+            QueryProjection::Direct(weight) => linear(x, weight, Output::Activation, numerics),
+            QueryProjection::LowRank { down, norm, up } => {
+                let low = linear(x, down, Output::Activation, numerics);
+                let low = rms_norm(&low, norm, LATENT_NORM_EPSILON, numerics);
+                linear(&low, up, Output::Activation, numerics)
+            }
+        };
+        let token_width = self.spec.heads * self.spec.query();
+        for (token, rotation) in queries.chunks_mut(token_width).zip(rotations) {
+            for head in token.chunks_mut(self.spec.query()) {
+                rotate_pairs(&mut head[self.spec.nope..], rotation, numerics);
+            }
+        }
+        queries
+    }
+
+    /// Cache rows `[tokens, latent + rope]`: the latent, normalised, and the shared key, rotated but not normalised.
+    fn cache_rows(&self, x: &[f32], rotations: &[Vec<(f32, f32)>], numerics: Numerics) -> Vec<f32> {
+        let mut rows = linear(x, &self.kv_a_proj, Output::Activation, numerics);
+        for (row, rotation) in rows.chunks_mut(self.spec.cache_row()).zip(rotations) {
+            let (latent, key) = row.split_at_mut(self.spec.latent);
+            latent.copy_from_slice(&rms_norm(latent, &self.kv_a_norm, LATENT_NORM_EPSILON, numerics));
+            rotate_pairs(key, rotation, numerics);
+        }
+        rows
+    }
+}
+
+/// What attention gives for each query.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attended {
+    /// `[tokens, heads, value]`; a query that sees no key gives zeros.
+    pub output: Vec<f32>,
+    /// Natural logarithm of the sum of `exp(score)`: `[tokens, heads]`; -inf for a query that sees no key.
+    pub lse: Vec<f32>,
+}
+
+/// Attention in the naive form: `queries` `[tokens, heads, nope + rope]`, rotated; `cache` `[keys, latent + rope]`.
+/// The tokens are the last of the sequence: token `i` sees the first `keys - tokens + i + 1` keys.
+///
+/// # Panics
+/// If there are fewer keys than tokens.
+pub fn naive(queries: &[f32], cache: &[f32], kv_b: &Matrix, spec: &HeadSpec, numerics: Numerics) -> Attended {
+    let tokens = queries.len() / (spec.heads * spec.query());
+    let keys = cache.len() / spec.cache_row();
+    let visible = causal(tokens, keys);
+    let latents: Vec<f32> =
+        cache.chunks(spec.cache_row()).flat_map(|row| &row[..spec.latent]).copied().collect();
+
+    let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..spec.heads)
+        .into_par_iter()
+        .map(|head| {
+            let rows = head * spec.kv_b_rows()..(head + 1) * spec.kv_b_rows();
+            let expanded = linear_rows(&latents, kv_b, rows, Output::Activation, numerics);
+            let mut key_rows = Vec::with_capacity(keys * spec.query());
+            for (expanded, row) in expanded.chunks(spec.kv_b_rows()).zip(cache.chunks(spec.cache_row())) {
+                key_rows.extend_from_slice(&expanded[..spec.nope]);
+                key_rows.extend_from_slice(&row[spec.latent..]);
+            }
+            let key_rows = View::new(&key_rows, keys, spec.query(), spec.query());
+            let values =
+                View::new(&expanded, keys, spec.kv_b_rows(), spec.kv_b_rows()).columns(spec.nope, spec.value);
+            let of_head = queries.chunks(spec.query()).skip(head).step_by(spec.heads);
+            let of_head: Vec<f32> = of_head.flatten().copied().collect();
+            attend(&of_head, &visible, key_rows, values, spec.softmax_scale, numerics)
+        })
+        .collect();
+    gather_heads(&heads, tokens, spec.value)
+}
+
+/// Attention in the absorbed form; arguments and result as of [`naive`].
+///
+/// # Panics
+/// If there are fewer keys than tokens.
+pub fn absorbed(
+    queries: &[f32],
+    cache: &[f32],
+    kv_b: &Matrix,
+    spec: &HeadSpec,
+    numerics: Numerics,
+) -> Attended {
+    let tokens = queries.len() / (spec.heads * spec.query());
+    let keys = cache.len() / spec.cache_row();
+    let stride = spec.heads * spec.query();
+    let in_latent_space: Vec<Vec<f32>> = (0..spec.heads)
+        .into_par_iter()
+        .map(|head| {
+            let first = head * spec.kv_b_rows();
+            let nope = View::new(queries, tokens, stride, stride).columns(head * spec.query(), spec.nope);
+            times_rows(nope, kv_b, first..first + spec.nope, numerics)
+        })
+        .collect();
+
+    // All heads share the keys: a row for each (head, token).
+    let mut rows = Vec::with_capacity(spec.heads * tokens * spec.cache_row());
+    for (head, latent_queries) in in_latent_space.iter().enumerate() {
+        for (latent, token) in latent_queries.chunks(spec.latent).zip(queries.chunks(stride)) {
+            rows.extend_from_slice(latent);
+            rows.extend_from_slice(&token[head * spec.query() + spec.nope..][..spec.rope]);
+        }
+    }
+    let key_rows = View::new(cache, keys, spec.cache_row(), spec.cache_row());
+    let latents = key_rows.columns(0, spec.latent);
+    let visible = causal(tokens, keys).repeat(spec.heads);
+    let (latent_out, lse) = attend(&rows, &visible, key_rows, latents, spec.softmax_scale, numerics);
+
+    let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..spec.heads)
+        .into_par_iter()
+        .map(|head| {
+            let end = (head + 1) * spec.kv_b_rows();
+            let latent_out = &latent_out[head * tokens * spec.latent..][..tokens * spec.latent];
+            let output = times_rows_transposed(latent_out, kv_b, end - spec.value..end, numerics);
+            (output, lse[head * tokens..][..tokens].to_vec())
+        })
+        .collect();
+    gather_heads(&heads, tokens, spec.value)
+}
+
+/// How many keys each of the last `tokens` tokens sees.
+fn causal(tokens: usize, keys: usize) -> Vec<usize> {
+    assert!(keys >= tokens, "{keys} keys for {tokens} tokens");
+    (keys - tokens + 1..=keys).collect()
+}
+
+/// `[tokens, heads, value]` from what each head has made, `[tokens, value]`; likewise the sums.
+fn gather_heads(heads: &[(Vec<f32>, Vec<f32>)], tokens: usize, value: usize) -> Attended {
+    let mut attended = Attended { output: Vec::new(), lse: Vec::new() };
+    for token in 0..tokens {
+        for (output, lse) in heads {
+            attended.output.extend_from_slice(&output[token * value..][..value]);
+            attended.lse.push(lse[token]);
+        }
+    }
+    attended
+}
+
+/// Softmax attention of independent query rows over shared keys: `queries` `[rows, key width]`, of which row `i` sees
+/// the first `visible[i]` of `keys` `[keys, key width]` and `values` `[keys, value width]`. Returns `[rows, value
+/// width]` and the logarithms of the sums, `[rows]`.
+fn attend(
+    queries: &[f32],
+    visible: &[usize],
+    keys: View<'_>,
+    values: View<'_>,
+    softmax_scale: f32,
+    numerics: Numerics,
+) -> (Vec<f32>, Vec<f32>) {
+    let tiles: Vec<(Vec<f32>, Vec<f32>)> = queries
+        .par_chunks(QUERY_TILE * keys.column_count())
+        .zip(visible.par_chunks(QUERY_TILE))
+        .map(|(queries, visible)| attend_tile(queries, visible, keys, values, softmax_scale, numerics))
+        .collect();
+    let (outputs, sums): (Vec<_>, Vec<_>) = tiles.into_iter().unzip();
+    (outputs.concat(), sums.concat())
+}
+
+/// [`attend`] for a few rows. Scores lie transposed, `[keys, rows]`, so that one key meets all rows at once.
+fn attend_tile(
+    queries: &[f32],
+    visible: &[usize],
+    keys: View<'_>,
+    values: View<'_>,
+    softmax_scale: f32,
+    numerics: Numerics,
+) -> (Vec<f32>, Vec<f32>) {
+    let rows = visible.len();
+    let lanes = rows.next_multiple_of(LANES);
+    let seen = visible.iter().copied().max().unwrap_or(0);
+    let blocks = seen.div_ceil(KEY_BLOCK);
+
+    let queries = transpose_padded(queries, rows, keys.column_count(), lanes);
+    let queries = View::new(&queries, keys.column_count(), lanes, lanes);
+    let mut scores = vec![0.0; blocks * KEY_BLOCK * lanes];
+    for (block, scores) in scores.chunks_mut(KEY_BLOCK * lanes).enumerate() {
+        let first = block * KEY_BLOCK;
+        let count = KEY_BLOCK.min(keys.row_count() - first);
+        matmul(keys.rows(first, count), queries, &mut scores[..count * lanes], false);
+    }
+
+    let (max, sum) = exponentials(&mut scores, visible, lanes, softmax_scale);
+    numerics.round(&mut scores);
+
+    let mut output = vec![0.0; rows * values.column_count()];
+    for (block, weights) in scores.chunks(KEY_BLOCK * lanes).enumerate() {
+        let weights = View::new(weights, KEY_BLOCK, lanes, lanes).transposed().rows(0, rows);
+        let first = block * KEY_BLOCK;
+        // Sums run over whole blocks, of zeros behind the last key, whose order does not depend on how many keys
+        // there are.
+        let present = KEY_BLOCK.min(values.row_count() - first);
+        if present == KEY_BLOCK {
+            matmul(weights, values.rows(first, KEY_BLOCK), &mut output, true);
+        } else {
+            let mut padded = values.rows(first, present).to_rows();
+            padded.resize(KEY_BLOCK * values.column_count(), 0.0);
+            let padded = View::new(&padded, KEY_BLOCK, values.column_count(), values.column_count());
+            matmul(weights, padded, &mut output, true);
+        }
+    }
+    for (row, sum) in output.chunks_mut(values.column_count()).zip(&sum) {
+        for value in row {
+            *value = if *sum == 0.0 { 0.0 } else { *value / sum };
+        }
+    }
+    numerics.round(&mut output);
+    let lse = max.iter().zip(&sum).take(rows).map(|(max, sum)| max + sum.ln()).collect();
+    (output, lse)
+}
+
+/// Replaces scores `[keys, lanes]` by `exp(score * scale - max)`, zero where a row does not see the key, and returns
+/// the largest scaled score and the sum of each row, `[lanes]`. A row that sees nothing has -inf and 0.
+fn exponentials(scores: &mut [f32], visible: &[usize], lanes: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
+    let mut max = vec![f32::NEG_INFINITY; lanes];
+    let mut sum = vec![0.0; lanes];
+    for (key, scores) in scores.chunks_mut(lanes).enumerate() {
+        for ((score, max), &visible) in scores.iter_mut().zip(&mut max).zip(visible) {
+            *score *= scale;
+            if key < visible {
+                *max = max.max(*score);
+            }
+        }
+    }
+    for (key, scores) in scores.chunks_mut(lanes).enumerate() {
+        for (lane, score) in scores.iter_mut().enumerate() {
+            let sees = visible.get(lane).is_some_and(|&visible| key < visible);
+            *score = if sees { (*score - max[lane]).exp() } else { 0.0 };
+            sum[lane] += *score;
+        }
+    }
+    (max, sum)
+}
+
+/// `[columns, lanes]` from `[rows, columns]`, zeros behind the last row.
+fn transpose_padded(values: &[f32], rows: usize, columns: usize, lanes: usize) -> Vec<f32> {
+    let mut transposed = vec![0.0; columns * lanes];
+    for row in 0..rows {
+        for column in 0..columns {
+            transposed[column * lanes + row] = values[row * columns + column];
+        }
+    }
+    transposed
+}
+
+/// `x` `[tokens, rows]` times rows `rows` of `kv_b` as they lie: `[tokens, latent]`. The absorbed query.
+fn times_rows(x: View<'_>, kv_b: &Matrix, rows: Range<usize>, numerics: Numerics) -> Vec<f32> {
+    let count = rows.len();
+    let weight = dequantized_rows(kv_b, rows, numerics);
+    let mut y = vec![0.0; x.row_count() * kv_b.columns()];
+    matmul(x, View::new(&weight, count, kv_b.columns(), kv_b.columns()), &mut y, false);
+    numerics.round(&mut y);
+    y
+}
+
+/// `x` `[tokens, latent]` times the transpose of rows `rows` of `kv_b`: `[tokens, rows]`. The expanded values.
+fn times_rows_transposed(x: &[f32], kv_b: &Matrix, rows: Range<usize>, numerics: Numerics) -> Vec<f32> {
+    let count = rows.len();
+    let weight = dequantized_rows(kv_b, rows, numerics);
+    let tokens = x.len() / kv_b.columns();
+    let lanes = tokens.next_multiple_of(LANES);
+    let x = transpose_padded(x, tokens, kv_b.columns(), lanes);
+    let mut y = vec![0.0; count * lanes];
+    let weight = View::new(&weight, count, kv_b.columns(), kv_b.columns());
+    matmul(weight, View::new(&x, kv_b.columns(), lanes, lanes), &mut y, false);
+    let mut y = View::new(&y, count, lanes, lanes).transposed().rows(0, tokens).to_rows();
+    numerics.round(&mut y);
+    y
+}
+
+/// Rows of a weight with their scales applied, `[rows, columns]`; bf16 in [`super::Precision::Kernel`], as a decoding
+/// kernel keeps them.
+fn dequantized_rows(weight: &Matrix, rows: Range<usize>, numerics: Numerics) -> Vec<f32> {
+    let mut values = vec![0.0; rows.len() * weight.columns()];
+    for (row, values) in rows.zip(values.chunks_mut(weight.columns())) {
+        weight.read_row(row, values);
+    }
+    numerics.round(&mut values);
+    values
+}

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Every check, cheapest first. Needs cargo with rustfmt and clippy, nothing else.
+# A step prints its name and time; its output is shown only if it fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+step() {
+    local name=$1 start=$SECONDS
+    shift
+    printf '%-42s' "$name"
+    if "$@" >"$log" 2>&1; then
+        printf 'ok  %4d s\n' $((SECONDS - start))
+    else
+        printf 'FAILED after %d s: %s\n' $((SECONDS - start)) "$*"
+        cat "$log"
+        exit 1
+    fi
+}
+
+step "format" cargo fmt --all --check
+step "clippy, all features" \
+    cargo clippy --locked --quiet --workspace --all-targets --all-features -- -D warnings
+step "clippy, no features" \
+    cargo clippy --locked --quiet --package rorqual --no-default-features -- -D warnings
+for feature in $(sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml); do
+    [ "$feature" = default ] && continue
+    step "clippy, feature $feature alone" \
+        cargo clippy --locked --quiet --package rorqual --no-default-features --features "$feature" -- -D warnings
+done
+step "tests" cargo test --locked --workspace
+awk '/^test result:/ { passed += $4; ignored += $8 } END { printf "    %d passed, %d ignored\n", passed, ignored }' "$log"
+step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --all-features
