@@ -4,9 +4,13 @@
 //! path ([`reference`]): the whole network in plain Rust, which everything else will be judged against.
 #![deny(unsafe_code)]
 
-pub mod num;
-
+#[cfg(feature = "model")]
+mod error;
 #[cfg(feature = "model")]
 pub mod model;
+pub mod num;
 #[cfg(feature = "model")]
 pub mod reference;
+
+#[cfg(feature = "model")]
+pub use error::{Error, Result};

@@ -1,1 +1,34 @@
-fn main() {}
+//! The `rorqual` command.
+//!
+//! Results go to stdout, progress and errors to stderr. Exit status: 0 done; 1 a check failed; 2 bad usage or bad
+//! input.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod checkpoint;
+mod demo;
+mod devices;
+mod failure;
+mod generate;
+mod logits;
+mod progress;
+
+use std::process::ExitCode;
+
+use arguments::{Arguments, Command, DemoArguments};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let command = arguments.command.unwrap_or_else(|| Command::Demo(DemoArguments::default()));
+    let done = match command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Generate(arguments) => generate::run(&arguments),
+        Command::Logits(arguments) => logits::run(&arguments),
+        Command::Devices(arguments) => devices::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

@@ -58,6 +58,8 @@ impl GateSpec {
 /// Where a batch of tokens goes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Routing {
+    /// Number of routed experts.
+    pub experts: usize,
     /// Scores of all experts, without bias: `[tokens, experts]`.
     pub scores: Vec<f32>,
     /// The chosen experts, best first: `[tokens, topk]`.
@@ -72,7 +74,12 @@ pub struct Routing {
 /// If the lengths do not agree with `spec`, or `spec` leaves fewer candidates than it chooses.
 pub fn gate(logits: &[f32], bias: Option<&[f32]>, spec: &GateSpec) -> Routing {
     assert!(logits.len().is_multiple_of(spec.experts), "whole rows of {} logits", spec.experts);
-    let mut routing = Routing { scores: logits.to_vec(), topk_idx: Vec::new(), topk_weight: Vec::new() };
+    let mut routing = Routing {
+        experts: spec.experts,
+        scores: logits.to_vec(),
+        topk_idx: Vec::new(),
+        topk_weight: Vec::new(),
+    };
     for scores in routing.scores.chunks_mut(spec.experts) {
         match spec.scoring {
             Scoring::Sigmoid => scores.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp())),
@@ -94,8 +101,12 @@ pub fn gate(logits: &[f32], bias: Option<&[f32]>, spec: &GateSpec) -> Routing {
     routing
 }
 
-/// The chosen experts of one token, best first.
-fn choose(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
+/// The groups whose experts are candidates, in ascending order, by one token's scores `[experts]`, bias included.
+///
+/// # Panics
+/// If `biased` does not have `spec.experts` elements.
+pub fn kept_groups(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
+    assert_eq!(biased.len(), spec.experts, "scores of one token");
     let group_size = spec.experts / spec.groups;
     let group_scores: Vec<f32> = biased
         .chunks(group_size)
@@ -110,6 +121,13 @@ fn choose(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
     let mut groups = best_first(&group_scores, 0..spec.groups);
     groups.truncate(spec.topk_groups);
     groups.sort_unstable();
+    groups
+}
+
+/// The chosen experts of one token, best first.
+fn choose(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
+    let group_size = spec.experts / spec.groups;
+    let groups = kept_groups(biased, spec);
     let candidates = groups.iter().flat_map(|group| group * group_size..(group + 1) * group_size);
     let mut experts = best_first(biased, candidates);
     assert!(experts.len() >= spec.topk, "{} candidates for {} experts", experts.len(), spec.topk);

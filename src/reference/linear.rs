@@ -8,7 +8,7 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::matmul::{View, matmul};
-use super::quantize::quantize_1x128;
+use super::quantize::{Quantized, quantize_1x128};
 use super::{Numerics, Precision};
 use crate::model::weights::{BLOCK, Matrix};
 use crate::num::E4m3;
@@ -47,7 +47,29 @@ pub fn linear_rows(
     output: Output,
     numerics: Numerics,
 ) -> Vec<f32> {
-    let input = Input::new(x, w, numerics);
+    product(&Input::new(x, w, numerics), w, rows, output, numerics)
+}
+
+/// [`linear`] on activations that are quantised already, against an FP8 weight: f32 sums within 128 of K, promoted
+/// with both scales. `codes` `[tokens, w.columns()]`, `scales` `[tokens, ceil(w.columns()/128)]`, `y`
+/// `[tokens, w.rows()]`. What a block-scaled GEMM kernel computes, before its output is rounded.
+///
+/// # Panics
+/// If `w` has no block scales, or the codes and scales are not whole rows of as many tokens.
+pub fn linear_quantized(x: &Quantized, w: &Matrix) -> Vec<f32> {
+    assert!(w.is_block_scaled(), "quantised activations meet a weight with block scales");
+    let columns = w.columns();
+    assert!(columns > 0 && x.codes.len().is_multiple_of(columns), "whole rows of {columns} codes");
+    let tokens = x.codes.len() / columns;
+    assert_eq!(x.scales.len(), tokens * columns.div_ceil(BLOCK), "scales of {tokens} rows");
+    let mut values = vec![0.0; x.codes.len()];
+    E4m3::decode_slice(&x.codes, &mut values);
+    let input = Input { tokens, columns, values, scales: Some(x.scales.clone()) };
+    product(&input, w, 0..w.rows(), Output::F32, Numerics::KERNEL)
+}
+
+/// The product of a prepared input with some rows of a weight: `[tokens, rows.len()]`.
+fn product(input: &Input, w: &Matrix, rows: Range<usize>, output: Output, numerics: Numerics) -> Vec<f32> {
     let width = rows.len();
     let tile_rows = (TILE_ELEMENTS / w.columns().max(1)).clamp(LANES, 8 * LANES) / LANES * LANES;
     let starts: Vec<usize> = rows.clone().step_by(tile_rows).collect();
@@ -55,7 +77,7 @@ pub fn linear_rows(
         .into_par_iter()
         .map(|start| {
             let tile = WeightTile::expand(w, start..rows.end.min(start + tile_rows), numerics);
-            (start - rows.start, tile.apply(&input, output, numerics))
+            (start - rows.start, tile.apply(input, output, numerics))
         })
         .collect();
 

@@ -253,30 +253,7 @@ pub fn absorbed(
     numerics: Numerics,
 ) -> Attended {
     let tokens = queries.len() / (spec.heads * spec.query());
-    let keys = cache.len() / spec.cache_row();
-    let stride = spec.heads * spec.query();
-    let in_latent_space: Vec<Vec<f32>> = (0..spec.heads)
-        .into_par_iter()
-        .map(|head| {
-            let first = head * spec.kv_b_rows();
-            let nope = View::new(queries, tokens, stride, stride).columns(head * spec.query(), spec.nope);
-            times_rows(nope, kv_b, first..first + spec.nope, numerics)
-        })
-        .collect();
-
-    // All heads share the keys: a row for each (head, token).
-    let mut rows = Vec::with_capacity(spec.heads * tokens * spec.cache_row());
-    for (head, latent_queries) in in_latent_space.iter().enumerate() {
-        for (latent, token) in latent_queries.chunks(spec.latent).zip(queries.chunks(stride)) {
-            rows.extend_from_slice(latent);
-            rows.extend_from_slice(&token[head * spec.query() + spec.nope..][..spec.rope]);
-        }
-    }
-    let key_rows = View::new(cache, keys, spec.cache_row(), spec.cache_row());
-    let latents = key_rows.columns(0, spec.latent);
-    let visible = causal(tokens, keys).repeat(spec.heads);
-    let (latent_out, lse) = attend(&rows, &visible, key_rows, latents, spec.softmax_scale, numerics);
-
+    let (latent_out, lse) = latent_attention(&absorb(queries, kv_b, spec, numerics), cache, spec, numerics);
     let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..spec.heads)
         .into_par_iter()
         .map(|head| {
@@ -287,6 +264,49 @@ pub fn absorbed(
         })
         .collect();
     gather_heads(&heads, tokens, spec.value)
+}
+
+/// The first step of [`absorbed`]: each head's query as it meets a cache row, `[q_nope W_UK | q_pe]`. `queries` as of
+/// [`naive`]; result `[heads, tokens, latent + rope]`.
+pub fn absorb(queries: &[f32], kv_b: &Matrix, spec: &HeadSpec, numerics: Numerics) -> Vec<f32> {
+    let tokens = queries.len() / (spec.heads * spec.query());
+    let stride = spec.heads * spec.query();
+    let heads: Vec<Vec<f32>> = (0..spec.heads)
+        .into_par_iter()
+        .map(|head| {
+            let first = head * spec.kv_b_rows();
+            let nope = View::new(queries, tokens, stride, stride).columns(head * spec.query(), spec.nope);
+            let in_latent_space = times_rows(nope, kv_b, first..first + spec.nope, numerics);
+            let mut rows = Vec::with_capacity(tokens * spec.cache_row());
+            for (latent, token) in in_latent_space.chunks(spec.latent).zip(queries.chunks(stride)) {
+                rows.extend_from_slice(latent);
+                rows.extend_from_slice(&token[head * spec.query() + spec.nope..][..spec.rope]);
+            }
+            rows
+        })
+        .collect();
+    heads.concat()
+}
+
+/// The middle step of [`absorbed`], which is all that a latent attention kernel does: `queries` from [`absorb`],
+/// `cache` as of [`naive`]. Returns the weighted sums of latents, `[heads, tokens, latent]`, and the natural
+/// logarithms of the sums of `exp(score)`, `[heads, tokens]`.
+///
+/// # Panics
+/// If there are fewer keys than tokens.
+pub fn latent_attention(
+    queries: &[f32],
+    cache: &[f32],
+    spec: &HeadSpec,
+    numerics: Numerics,
+) -> (Vec<f32>, Vec<f32>) {
+    let tokens = queries.len() / (spec.heads * spec.cache_row());
+    let keys = cache.len() / spec.cache_row();
+    // All heads share the keys: a row for each (head, token).
+    let key_rows = View::new(cache, keys, spec.cache_row(), spec.cache_row());
+    let latents = key_rows.columns(0, spec.latent);
+    let visible = causal(tokens, keys).repeat(spec.heads);
+    attend(queries, &visible, key_rows, latents, spec.softmax_scale, numerics)
 }
 
 /// How many keys each of the last `tokens` tokens sees.

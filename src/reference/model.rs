@@ -272,6 +272,18 @@ impl Model {
         add_residual(stream, &fed, self.numerics);
     }
 
+    /// Whether the network can run on `prompt` as the start of a sequence.
+    ///
+    /// # Errors
+    /// [`InputError::EmptyPrompt`], [`InputError::TokenOutOfRange`], [`InputError::TooLong`].
+    pub fn check_prompt(&self, prompt: &[u32]) -> Result<(), InputError> {
+        if prompt.is_empty() {
+            return Err(InputError::EmptyPrompt);
+        }
+        self.check_tokens(prompt, 0)?;
+        self.check_length(prompt.len())
+    }
+
     fn check_tokens(&self, tokens: &[u32], first_position: usize) -> Result<(), InputError> {
         let vocab_size = self.config.vocab_size;
         match tokens.iter().position(|&token| token as usize >= vocab_size) {

@@ -1,7 +1,6 @@
 //! A directory in the Hugging Face layout: which tensors it has and where they lie.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use super::error::WeightsError;
 use super::header::{self, Dtype, TensorInfo};
 use super::index;
 use super::matrix::{BLOCK, Bytes, Matrix, Stored, read_elements};
+use super::regular_file;
 use crate::model::mapped_file::MappedFile;
 
 /// The suffix of the tensor that holds an FP8 weight's block scales. The name says "inverse", the value multiplies.
@@ -40,7 +40,7 @@ impl Checkpoint {
             return Ok(Self { root: single, tensors });
         }
         let index_path = directory.join("model.safetensors.index.json");
-        match fs::read(&index_path) {
+        match regular_file::read(&index_path) {
             Ok(bytes) => Self::open_shards(directory, index_path, &bytes, on_file),
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 Err(WeightsError::NotACheckpoint { directory: directory.to_owned() })
@@ -172,7 +172,9 @@ impl Checkpoint {
 }
 
 fn open_file(path: &Path) -> Result<(Arc<MappedFile>, BTreeMap<String, TensorInfo>), WeightsError> {
-    let file = MappedFile::open(path).map_err(|source| WeightsError::Io { file: path.to_owned(), source })?;
+    let file = regular_file::metadata(path)
+        .and_then(|_| MappedFile::open(path))
+        .map_err(|source| WeightsError::Io { file: path.to_owned(), source })?;
     let tensors = header::parse(&file, path)?;
     Ok((Arc::new(file), tensors))
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with the weights of a checkpoint.
 
+use std::fmt::{self, Write};
 use std::io;
 use std::path::PathBuf;
 
@@ -58,7 +59,7 @@ pub enum WeightsError {
         offset: usize,
     },
     /// The header or the index is not the JSON that the format asks for.
-    #[error("{file}: {message}", file = file.display())]
+    #[error("{file}: {message}", file = file.display(), message = Shown(message))]
     Json {
         /// The file.
         file: PathBuf,
@@ -66,7 +67,10 @@ pub enum WeightsError {
         message: String,
     },
     /// A header names an element type that the format does not have or that is not read here.
-    #[error("{file}: tensor `{tensor}`: unknown dtype \"{found}\"", file = file.display())]
+    #[error(
+        "{file}: tensor `{tensor}`: unknown dtype \"{found}\"",
+        file = file.display(), tensor = Shown(tensor), found = Shown(found)
+    )]
     UnknownDtype {
         /// The file.
         file: PathBuf,
@@ -76,7 +80,10 @@ pub enum WeightsError {
         found: String,
     },
     /// A tensor's shape describes more elements than can be addressed.
-    #[error("{file}: tensor `{tensor}`: shape {shape:?} overflows", file = file.display())]
+    #[error(
+        "{file}: tensor `{tensor}`: shape {shape} overflows",
+        file = file.display(), tensor = Shown(tensor), shape = Extents(shape)
+    )]
     ShapeOverflow {
         /// The file.
         file: PathBuf,
@@ -88,7 +95,7 @@ pub enum WeightsError {
     /// A tensor's byte range does not agree with its shape and dtype.
     #[error(
         "{file}: tensor `{tensor}`: data offsets {start}..{end}, expected {expected_bytes} bytes for its shape and dtype",
-        file = file.display()
+        file = file.display(), tensor = Shown(tensor)
     )]
     Offsets {
         /// The file.
@@ -105,7 +112,7 @@ pub enum WeightsError {
     /// The tensors of a file do not lie one after the other without holes or overlaps.
     #[error(
         "{file}: tensor `{tensor}`: data starts at {found}, expected {expected} (no holes, no overlaps)",
-        file = file.display()
+        file = file.display(), tensor = Shown(tensor)
     )]
     Layout {
         /// The file.
@@ -120,8 +127,7 @@ pub enum WeightsError {
     /// The file ends before or after the last tensor's data.
     #[error(
         "{file}: {found_bytes} bytes of tensor data, expected {expected_bytes}: the file is {state}",
-        file = file.display(),
-        state = if found_bytes < expected_bytes { "truncated" } else { "too long" }
+        file = file.display(), state = if found_bytes < expected_bytes { "truncated" } else { "too long" }
     )]
     DataLength {
         /// The file.
@@ -134,7 +140,7 @@ pub enum WeightsError {
     /// A tensor is described twice.
     #[error(
         "tensor `{tensor}` is in {first} and again in {second}",
-        first = first.display(), second = second.display()
+        first = first.display(), second = second.display(), tensor = Shown(tensor)
     )]
     DuplicateTensor {
         /// The tensor.
@@ -147,7 +153,7 @@ pub enum WeightsError {
     /// The index names a shard that is not a plain file name.
     #[error(
         "{index}: tensor `{tensor}`: shard \"{shard}\", expected the name of a file beside the index",
-        index = index.display()
+        index = index.display(), tensor = Shown(tensor), shard = Shown(shard)
     )]
     ShardName {
         /// The index.
@@ -168,7 +174,7 @@ pub enum WeightsError {
     /// The index says that a tensor is in a shard which does not have it.
     #[error(
         "{index}: tensor `{tensor}` should be in {shard}, which does not have it",
-        index = index.display(), shard = shard.display()
+        index = index.display(), shard = shard.display(), tensor = Shown(tensor)
     )]
     IndexedTensorAbsent {
         /// The index.
@@ -179,7 +185,10 @@ pub enum WeightsError {
         shard: PathBuf,
     },
     /// A tensor that the configuration asks for is not there.
-    #[error("{checkpoint}: tensor `{tensor}` is missing, expected shape {expected:?}", checkpoint = checkpoint.display())]
+    #[error(
+        "{checkpoint}: tensor `{tensor}` is missing, expected shape {expected:?}",
+        checkpoint = checkpoint.display()
+    )]
     MissingTensor {
         /// The checkpoint's file or index.
         checkpoint: PathBuf,
@@ -189,7 +198,10 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A tensor has another shape than the configuration asks for.
-    #[error("{file}: tensor `{tensor}`: shape {found:?}, expected {expected:?}", file = file.display())]
+    #[error(
+        "{file}: tensor `{tensor}`: shape {found}, expected {expected:?}",
+        file = file.display(), found = Extents(found)
+    )]
     Shape {
         /// The file.
         file: PathBuf,
@@ -229,4 +241,38 @@ pub enum WeightsError {
         /// The value.
         found: f32,
     },
+}
+
+/// The most characters of a text from a file that a message repeats, and the most extents of a shape.
+const SHOWN_CHARACTERS: usize = 200;
+const SHOWN_EXTENTS: usize = 8;
+
+/// Text from a file as a message shows it: on one line, without control characters, not too long.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        for character in characters.by_ref().take(SHOWN_CHARACTERS) {
+            match character {
+                '"' | '\'' | '\\' => f.write_char(character)?,
+                _ => write!(f, "{}", character.escape_debug())?,
+            }
+        }
+        f.write_str(if characters.next().is_some() { "..." } else { "" })
+    }
+}
+
+/// A shape from a file as a message shows it, cut where it has too many extents.
+struct Extents<'a, T>(&'a [T]);
+
+impl<T: fmt::Debug> fmt::Display for Extents<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..SHOWN_EXTENTS) {
+            Some(first) if self.0.len() > SHOWN_EXTENTS => {
+                write!(f, "{first:?} (the first of {} extents)", self.0.len())
+            }
+            _ => write!(f, "{:?}", self.0),
+        }
+    }
 }

@@ -12,7 +12,7 @@ use super::header::{Entries, Entry};
 ///
 /// # Errors
 /// [`WeightsError::Utf8`], [`WeightsError::Json`], [`WeightsError::DuplicateTensor`], and
-/// [`WeightsError::ShardName`] for a shard that is not a plain file name.
+/// [`WeightsError::ShardName`] for a shard that is not a plain file name, or has control characters in it.
 pub fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| WeightsError::Utf8 { file: path.to_owned(), offset: e.valid_up_to() })?;
@@ -23,7 +23,7 @@ pub fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>, Weig
     for (tensor, shard) in index.weight_map.0 {
         let mut parts = Path::new(&shard).components();
         let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
-        if !plain || shard.contains(['/', '\\', '\0']) {
+        if !plain || shard.contains(['/', '\\']) || shard.contains(char::is_control) {
             return Err(WeightsError::ShardName { index: path.to_owned(), tensor, shard });
         }
         if shards.insert(tensor.clone(), shard).is_some() {

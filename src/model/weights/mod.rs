@@ -12,6 +12,7 @@ mod error;
 pub mod header;
 pub mod index;
 mod matrix;
+pub(super) mod regular_file;
 
 pub use checkpoint::Checkpoint;
 pub use error::WeightsError;

@@ -1,0 +1,228 @@
+//! The command line: what can be asked, and which values make sense.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rorqual::model::sampling::Sampling;
+use rorqual::reference::Precision;
+
+/// Kernels for DeepSeek-style mixture-of-experts models.
+#[derive(Debug, Parser)]
+#[command(name = "rorqual", version, about)]
+pub struct Arguments {
+    /// What to do; the demo, if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Let the bundled checkpoint do sums, and check them (the default)
+    Demo(DemoArguments),
+    /// Continue a prompt
+    Generate(GenerateArguments),
+    /// Write the logits of every position of a prompt
+    Logits(LogitsArguments),
+    /// List the devices that can run the network
+    Devices(DevicesArguments),
+}
+
+/// Arguments of `demo`.
+#[derive(Args, Debug, Default)]
+pub struct DemoArguments {
+    /// Checkpoint directory; the one in `assets` of the checkout, if nothing is said
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+/// Arguments of `generate`.
+#[derive(Args, Debug)]
+pub struct GenerateArguments {
+    /// Checkpoint directory in the Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// What to continue
+    #[command(flatten)]
+    pub prompt: PromptArguments,
+    /// Tokens to generate at most
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// Draw at this temperature; 0 takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f32,
+    /// Draw from the K likeliest tokens only
+    #[arg(long, value_name = "K")]
+    pub top_k: Option<usize>,
+    /// Draw from the likeliest tokens that reach this probability together
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    pub top_p: f32,
+    /// Key of the random numbers: the same seed draws the same tokens
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Go on behind tokens that end a text
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Let the multi-token-prediction module draft a token ahead; the tokens stay the same
+    #[arg(long)]
+    pub speculate: bool,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+impl GenerateArguments {
+    /// How tokens are chosen.
+    pub fn sampling(&self) -> Sampling {
+        Sampling { temperature: self.temperature, top_k: self.top_k, top_p: self.top_p, seed: self.seed }
+    }
+}
+
+/// Arguments of `logits`.
+#[derive(Args, Debug)]
+pub struct LogitsArguments {
+    /// Checkpoint directory in the Hugging Face layout
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// The prompt
+    #[command(flatten)]
+    pub prompt: PromptArguments,
+    /// File to write: a safetensors file with the tensor "logits", f32 [tokens, vocab]
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArguments,
+}
+
+/// Arguments of `devices`.
+#[derive(Args, Debug)]
+pub struct DevicesArguments {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A prompt, as text or as token ids.
+#[derive(Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct PromptArguments {
+    /// Prompt as text; tokens that begin a text are added as tokenizer.json says
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
+    /// Prompt as token ids, taken verbatim
+    #[arg(long, value_name = "IDS", value_parser = parse_ids)]
+    pub prompt_ids: Option<TokenIds>,
+}
+
+/// How to run the network, whatever for.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RunArguments {
+    /// Device: reference, sim[:N] or cuda[:I]
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    pub device: Device,
+    /// Where values are rounded
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: PrecisionArgument,
+    /// Threads of the reference path; as many as there are cores, if nothing is said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
+    /// No progress on stderr
+    #[arg(long)]
+    pub quiet: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Token ids separated by commas.
+#[derive(Clone, Debug)]
+pub struct TokenIds(pub Vec<u32>);
+
+fn parse_ids(text: &str) -> Result<TokenIds, String> {
+    if text.trim().is_empty() {
+        return Ok(TokenIds(Vec::new()));
+    }
+    let parse = |id: &str| {
+        let id = id.trim();
+        id.parse().map_err(|_| format!("\"{id}\" is no token id, expected a number below 2^32"))
+    };
+    text.split(',').map(parse).collect::<Result<_, _>>().map(TokenIds)
+}
+
+/// Where values are rounded; see `rorqual::reference::Precision`.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum PrecisionArgument {
+    /// The mathematics, in f32
+    #[default]
+    F32,
+    /// The rounding points of the GPU kernels
+    Kernel,
+}
+
+impl PrecisionArgument {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl From<PrecisionArgument> for Precision {
+    fn from(argument: PrecisionArgument) -> Self {
+        match argument {
+            PrecisionArgument::F32 => Self::F32,
+            PrecisionArgument::Kernel => Self::Kernel,
+        }
+    }
+}
+
+/// A device that can be asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The CPU reference path.
+    #[default]
+    Reference,
+    /// So many simulated GPUs.
+    Simulated(u32),
+    /// The GPU of this number.
+    Cuda(u32),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = match text.split_once(':') {
+            None => (text, None),
+            Some((name, number)) => {
+                let number =
+                    number.parse::<u32>().map_err(|_| format!("\"{number}\" is no device number"))?;
+                (name, Some(number))
+            }
+        };
+        match (name, number) {
+            ("reference", None) => Ok(Self::Reference),
+            ("sim", count) => Ok(Self::Simulated(count.unwrap_or(1))),
+            ("cuda", ordinal) => Ok(Self::Cuda(ordinal.unwrap_or(0))),
+            _ => Err("expected reference, sim, sim:N, cuda or cuda:I".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Reference => write!(f, "reference"),
+            Self::Simulated(count) => write!(f, "sim:{count}"),
+            Self::Cuda(ordinal) => write!(f, "cuda:{ordinal}"),
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! How a command fails, and what exit status that is.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// It ran, and what it checked is wrong.
+    Check(String),
+    /// What it was given cannot be used.
+    Input(String),
+    /// Whoever reads the output has closed it, which is no failure of ours.
+    OutputClosed,
+}
+
+impl Failure {
+    /// Bad input, described by `message`.
+    pub fn input(message: impl Display) -> Self {
+        Self::Input(message.to_string())
+    }
+
+    /// Says on stderr what is wrong and returns the exit status.
+    pub fn report(self) -> ExitCode {
+        match self {
+            Self::Check(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(1)
+            }
+            Self::Input(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(2)
+            }
+            Self::OutputClosed => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl From<rorqual::Error> for Failure {
+    fn from(error: rorqual::Error) -> Self {
+        Self::input(error)
+    }
+}
+
+impl From<rorqual::reference::InputError> for Failure {
+    fn from(error: rorqual::reference::InputError) -> Self {
+        Self::input(error)
+    }
+}
+
+/// Errors of writing to stdout.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::OutputClosed
+        } else {
+            Self::input(format_args!("cannot write the output: {error}"))
+        }
+    }
+}

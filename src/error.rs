@@ -1,0 +1,67 @@
+//! What can go wrong between a directory on disk and generated tokens.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::model::config::ConfigError;
+use crate::model::sampling::SamplingError;
+use crate::model::weights::WeightsError;
+use crate::reference::InputError;
+
+/// An error of this crate: says what was wrong, what was expected and where.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The directory is missing, or no directory.
+    #[error("{directory}: not a checkpoint: {reason}", directory = directory.display())]
+    NotACheckpoint {
+        /// What was given.
+        directory: PathBuf,
+        /// Why it cannot be one.
+        reason: String,
+    },
+    /// A file could not be read.
+    #[error("{file}: {source}", file = file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A text file is not UTF-8.
+    #[error("{file}: invalid UTF-8 at byte {offset}", file = file.display())]
+    Utf8 {
+        /// The file.
+        file: PathBuf,
+        /// The first byte that is no UTF-8.
+        offset: usize,
+    },
+    /// A configuration is not valid, or not supported.
+    #[error("{file}: {source}", file = file.display())]
+    Config {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The weights are not valid, or are not those of the configuration.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// `tokenizer.json` is missing or not valid, or could not process a text.
+    #[error("{file}: {message}", file = file.display())]
+    Tokenizer {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// No token can be chosen.
+    #[error(transparent)]
+    Sampling(#[from] SamplingError),
+    /// The network cannot run on the tokens that it was given.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// A result with this crate's error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
