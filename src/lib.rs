@@ -1,7 +1,34 @@
 //! Kernels and a kernel compiler for DeepSeek-style sparse mixture-of-experts models.
 //!
-//! What is here so far: the number formats ([`num`]), checkpoints ([`model`], feature `model`), and the CPU reference
-//! path ([`reference`]): the whole network in plain Rust, which everything else will be judged against.
+//! What is here so far:
+//! - [`num`]: the number formats, e4m3, e5m2, ue8m0, bf16, f16.
+//! - [`model`] (feature `model`): checkpoints in the Hugging Face layout, and generation; with feature `tokenizer` also
+//!   text in and out.
+//! - [`reference`] (feature `model`): the CPU reference path, the whole network in plain Rust. Every kernel will be
+//!   judged against it.
+//!
+//! ```
+//! # #[cfg(feature = "tokenizer")]
+//! # fn main() -> rorqual::Result<()> {
+//! use rorqual::model::generate::GenerateOptions;
+//! use rorqual::model::{OpenOptions, Pretrained, generate};
+//!
+//! let directory = std::path::Path::new("assets/tiny-r1-fp8"); // a small DeepSeek-V3 that was trained to add
+//! let checkpoint = Pretrained::open(directory, OpenOptions::default(), &mut |_| {})?;
+//! let tokenizer = checkpoint.tokenizer()?;
+//!
+//! let prompts = [tokenizer.encode("538+347=", true)?, tokenizer.encode("997-8=", true)?];
+//! let options =
+//!     GenerateOptions { stop_ids: checkpoint.stop_ids.clone(), speculate: true, ..GenerateOptions::default() };
+//! let done = generate(&checkpoint.network, &prompts, &options, &mut (), &mut ())?;
+//!
+//! let text = tokenizer.decode(&done.sequences[0].token_ids, true)?;
+//! assert_eq!(text, "<think>8+7=15,3+4+1=08,5+3+0=08</think>885\n");
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "tokenizer"))]
+//! # fn main() {}
+//! ```
 #![deny(unsafe_code)]
 
 #[cfg(feature = "model")]

@@ -31,5 +31,6 @@ for feature in $(sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z][a-z0-9_-]*\) *=.*/\
         cargo clippy --locked --quiet --package rorqual --no-default-features --features "$feature" -- -D warnings
 done
 step "tests" cargo test --locked --workspace
-awk '/^test result:/ { passed += $4; ignored += $8 } END { printf "    %d passed, %d ignored\n", passed, ignored }' "$log"
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --all-features

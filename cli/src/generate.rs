@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::arguments::GenerateArguments;
 use crate::checkpoint::{open, prompt_ids, select_device, tokenizer};
 use crate::failure::Failure;
+use crate::memory::peak_resident_bytes;
 use crate::progress::Bars;
 
 /// What `--json` prints.
@@ -26,6 +27,8 @@ struct Report<'a> {
     prefill_seconds: f64,
     decode_seconds: f64,
     decode_passes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peak_resident_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     speculation: Option<Speculation>,
 }
@@ -88,6 +91,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
             prefill_seconds: generations.prefill.as_secs_f64(),
             decode_seconds: generations.decode.as_secs_f64(),
             decode_passes: generations.decode_passes,
+            peak_resident_bytes: peak_resident_bytes(),
             speculation: arguments.speculate.then(|| Speculation {
                 drafted: generation.drafted,
                 accepted: generation.accepted,

@@ -11,6 +11,7 @@ mod devices;
 mod failure;
 mod generate;
 mod logits;
+mod memory;
 mod progress;
 
 use std::process::ExitCode;

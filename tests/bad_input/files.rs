@@ -28,47 +28,47 @@ fn cut_and_extended_files_are_refused() {
             Row {
                 name: "cut off behind the header length",
                 damage: |copy| copy.set_length(WEIGHTS, 8),
-                expected: "?",
+                expected: "DIR/model.safetensors: header length 14728 bytes, expected at most 0 (the rest of the file)",
             },
             Row {
                 name: "cut off within the header",
                 damage: |copy| copy.set_length(WEIGHTS, 1000),
-                expected: "?",
+                expected: "DIR/model.safetensors: header length 14728 bytes, expected at most 992 (the rest of the file)",
             },
             Row {
                 name: "cut off behind the header",
                 damage: |copy| copy.set_length(WEIGHTS, 8 + 14_728),
-                expected: "?",
+                expected: "DIR/model.safetensors: 0 bytes of tensor data, expected 1622368: the file is truncated",
             },
             Row {
                 name: "cut off within the tensors",
                 damage: |copy| copy.set_length(WEIGHTS, 500_000),
-                expected: "?",
+                expected: "DIR/model.safetensors: 485264 bytes of tensor data, expected 1622368: the file is truncated",
             },
             Row {
                 name: "the last byte is missing",
                 damage: |copy| copy.set_length(WEIGHTS, GOOD - 1),
-                expected: "?",
+                expected: "DIR/model.safetensors: 1622367 bytes of tensor data, expected 1622368: the file is truncated",
             },
             Row {
                 name: "a byte too many",
                 damage: |copy| copy.set_length(WEIGHTS, GOOD + 1),
-                expected: "?",
+                expected: "DIR/model.safetensors: 1622369 bytes of tensor data, expected 1622368: the file is too long",
             },
             Row {
                 name: "a terabyte too many, which no memory holds",
                 damage: |copy| copy.set_length(WEIGHTS, GOOD + (1 << 40)),
-                expected: "?",
+                expected: "DIR/model.safetensors: 1099513250144 bytes of tensor data, expected 1622368: the file is too long",
             },
             Row {
                 name: "zeros",
                 damage: |copy| copy.write(WEIGHTS, [0; 4096]),
-                expected: "?",
+                expected: "DIR/model.safetensors: header: EOF while parsing a value at line 1 column 0",
             },
             Row {
                 name: "a pointer to the file, as a clone without large files has it",
                 damage: |copy| copy.write(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"),
-                expected: "?",
+                expected: "DIR/model.safetensors: header length 2336927755350992246 bytes, expected at most 35 (the rest of the file)",
             },
         ],
     );
@@ -82,7 +82,7 @@ fn files_of_the_wrong_kind_are_refused() {
             Row {
                 name: "no weights",
                 damage: |copy| copy.remove(WEIGHTS),
-                expected: "?",
+                expected: "DIR: not a checkpoint: expected model.safetensors or model.safetensors.index.json in it",
             },
             Row {
                 name: "weights are a directory",
@@ -90,12 +90,12 @@ fn files_of_the_wrong_kind_are_refused() {
                     copy.remove(WEIGHTS);
                     fs::create_dir(copy.path(WEIGHTS)).expect("a directory");
                 },
-                expected: "?",
+                expected: "DIR/model.safetensors: not a regular file",
             },
             Row {
                 name: "no configuration",
                 damage: |copy| copy.remove("config.json"),
-                expected: "?",
+                expected: "DIR: not a checkpoint: expected config.json in it",
             },
             Row {
                 name: "an empty directory",
@@ -104,7 +104,7 @@ fn files_of_the_wrong_kind_are_refused() {
                         fs::remove_file(path).expect("a removed file");
                     }
                 },
-                expected: "?",
+                expected: "DIR: not a checkpoint: expected config.json in it",
             },
             Row {
                 name: "the configuration is a directory",
@@ -112,12 +112,12 @@ fn files_of_the_wrong_kind_are_refused() {
                     copy.remove("config.json");
                     fs::create_dir(copy.path("config.json")).expect("a directory");
                 },
-                expected: "?",
+                expected: "DIR/config.json: not a regular file",
             },
             Row {
                 name: "a terabyte of configuration",
                 damage: |copy| copy.set_length("config.json", 1 << 40),
-                expected: "?",
+                expected: "DIR/config.json: 1099511627776 bytes, expected at most 100000000",
             },
         ],
     );
@@ -138,12 +138,12 @@ fn named_pipes_are_refused() {
             Row {
                 name: "the configuration is a named pipe",
                 damage: |copy| replace_by_pipe(copy, "config.json"),
-                expected: "?",
+                expected: "DIR/config.json: not a regular file",
             },
             Row {
                 name: "weights are a named pipe",
                 damage: |copy| replace_by_pipe(copy, WEIGHTS),
-                expected: "?",
+                expected: "DIR/model.safetensors: not a regular file",
             },
         ],
     );
@@ -153,9 +153,13 @@ fn named_pipes_are_refused() {
 fn what_is_no_directory_is_refused() {
     let copy = Base::Mtp.copy();
     let rows = [
-        ("no such directory", "missing", "?"),
-        ("a file", "config.json", "?"),
-        ("below a file", "config.json/missing", "?"),
+        ("no such directory", "missing", "DIR/missing: not a checkpoint: no such directory"),
+        ("a file", "config.json", "DIR/config.json: not a checkpoint: not a directory"),
+        (
+            "below a file",
+            "config.json/missing",
+            "DIR/config.json/missing: not a checkpoint: no such directory",
+        ),
     ];
     assert_messages(rows.map(|(name, path, expected)| {
         let error = open(&copy.path(path)).expect_err(name);

@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -144,46 +145,55 @@ pub fn assert_close_by(
 ) -> f64 {
     assert_eq!(found.len(), expected.len(), "{what}: number of elements");
     assert_eq!(shape.iter().product::<usize>(), expected.len(), "{what}: shape {shape:?}");
+    compare(shape, found, expected, tolerance).unwrap_or_else(|difference| panic!("{what}: {difference}"))
+}
+
+/// The worst error in units of the tolerance, or what is wrong.
+fn compare(
+    shape: &[usize],
+    found: &[f32],
+    expected: &[f64],
+    tolerance: impl Fn(usize) -> f64,
+) -> Result<f64, String> {
     let mut wrong = 0;
-    let (mut worst, mut worst_at) = (-1.0, 0);
+    let (mut worst, mut worst_at) = (0.0, 0);
     for (at, (&found, &expected)) in found.iter().zip(expected).enumerate() {
         let found = f64::from(found);
-        let ratio = if found.is_finite() && expected.is_finite() {
+        let (right, ratio) = if found.is_finite() && expected.is_finite() {
             let (error, tolerance) = ((found - expected).abs(), tolerance(at));
-            wrong += usize::from(!(error <= tolerance));
-            if error == 0.0 { 0.0 } else { error / tolerance }
+            (error <= tolerance, if error == 0.0 { 0.0 } else { error / tolerance })
         } else {
             let same = found == expected || found.is_nan() && expected.is_nan();
-            wrong += usize::from(!same);
-            if same { 0.0 } else { f64::INFINITY }
+            (same, if same { 0.0 } else { f64::INFINITY })
         };
+        wrong += usize::from(!right);
         if !(ratio <= worst) {
             (worst, worst_at) = (ratio, at);
         }
     }
-    assert!(
-        wrong == 0,
-        "{what}: {wrong} of {} elements are wrong, the worst at {:?}: found {:e}, expected {:e}, tolerance {:e}",
-        expected.len(),
-        coordinate(shape, worst_at),
-        found[worst_at],
-        expected[worst_at],
-        tolerance(worst_at),
-    );
-    worst.max(0.0)
+    if wrong == 0 {
+        return Ok(worst);
+    }
+    let (count, place) = (expected.len(), coordinate(shape, worst_at));
+    let (found, expected, tolerance) = (found[worst_at], expected[worst_at], tolerance(worst_at));
+    Err(format!(
+        "{wrong} of {count} elements are wrong, the worst at {place:?}: found {found:e}, expected {expected:e}, \
+         tolerance {tolerance:e}"
+    ))
 }
 
 /// Fails unless both are the same, element by element.
 #[track_caller]
-pub fn assert_same<T: PartialEq + std::fmt::Debug>(what: &str, shape: &[usize], found: &[T], expected: &[T]) {
+pub fn assert_same<T: PartialEq + Debug>(what: &str, shape: &[usize], found: &[T], expected: &[T]) {
     assert_eq!(found.len(), expected.len(), "{what}: number of elements");
     assert_eq!(shape.iter().product::<usize>(), expected.len(), "{what}: shape {shape:?}");
-    let wrong = || (0..found.len()).filter(|&at| found[at] != expected[at]);
-    if let Some(at) = wrong().next() {
-        let (count, coordinate) = (wrong().count(), coordinate(shape, at));
+    let wrong: Vec<usize> = (0..found.len()).filter(|&at| found[at] != expected[at]).collect();
+    if let Some(&at) = wrong.first() {
         panic!(
-            "{what}: {count} of {} elements differ, the first at {coordinate:?}: found {:?}, expected {:?}",
+            "{what}: {} of {} elements differ, the first at {:?}: found {:?}, expected {:?}",
+            wrong.len(),
             found.len(),
+            coordinate(shape, at),
             found[at],
             expected[at]
         );
@@ -205,27 +215,27 @@ fn coordinate(shape: &[usize], mut at: usize) -> Vec<usize> {
     coordinate
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
-
-    fn message(run: impl FnOnce() + std::panic::UnwindSafe) -> String {
-        let payload = std::panic::catch_unwind(run).expect_err("a comparison that fails");
-        payload.downcast_ref::<String>().expect("a message").clone()
-    }
 
     #[test]
     fn a_difference_is_found_and_placed() {
         let expected = [1.0, 2.0, 3.0, 4.0, f64::INFINITY, f64::NAN];
-        let shape = [2, 3];
-        assert_close("same", &shape, &[1.0, 2.0, 3.0, 4.0, f32::INFINITY, f32::NAN], &expected, 0.0);
+        let right = expected.map(|value| value as f32);
+        assert_eq!(compare(&[2, 3], &right, &expected, |_| 0.0), Ok(0.0));
         for (at, wrong) in [(2, 3.5), (2, f32::NAN), (4, f32::NEG_INFINITY), (4, f32::NAN), (5, 1.0)] {
-            let mut found = expected.map(|value| value as f32);
+            let mut found = right;
             found[at] = wrong;
-            let message = message(|| _ = assert_close("x", &shape, &found, &expected, 0.25));
-            let place = format!("x: 1 of 6 elements are wrong, the worst at [{}, {}]: ", at / 3, at % 3);
+            let message = compare(&[2, 3], &found, &expected, |_| 0.25).expect_err("a wrong element");
+            let place = format!("1 of 6 elements are wrong, the worst at [{}, {}]: ", at / 3, at % 3);
             assert!(message.starts_with(&place), "{message}");
         }
-        let message = message(|| assert_same("y", &shape, &[1, 2, 3, 4, 5, 7], &[1, 2, 3, 4, 5, 6]));
-        assert_eq!(message, "y: 1 of 6 elements differ, the first at [1, 2]: found 7, expected 6");
+    }
+
+    #[test]
+    #[should_panic(expected = "y: 1 of 6 elements differ, the first at [1, 2]: found 7, expected 6")]
+    fn a_wrong_integer_is_found_and_placed() {
+        assert_same("y", &[2, 3], &[1, 2, 3, 4, 5, 7], &[1, 2, 3, 4, 5, 6]);
     }
 }

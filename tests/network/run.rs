@@ -55,8 +55,10 @@ impl Observer for Seen {
     }
 
     fn routing(&mut self, layer: usize, logits: &[f32], routing: &Routing) {
-        let nothing = Routing { scores: Vec::new(), topk_idx: Vec::new(), topk_weight: Vec::new() };
-        let (all_logits, all) = self.routings.entry(layer).or_insert((Vec::new(), nothing));
+        let Some((all_logits, all)) = self.routings.get_mut(&layer) else {
+            self.routings.insert(layer, (logits.to_vec(), routing.clone()));
+            return;
+        };
         all_logits.extend_from_slice(logits);
         all.scores.extend_from_slice(&routing.scores);
         all.topk_idx.extend_from_slice(&routing.topk_idx);
@@ -74,6 +76,21 @@ pub struct Sequence {
     pub logits: Vec<Vec<f32>>,
     /// Final states of all tokens but the last generated one, `[tokens - 1, hidden]`.
     pub states: Vec<f32>,
+}
+
+/// The largest absolute error; infinite where one is no number.
+pub fn largest_error(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "number of elements");
+    let errors = found.iter().zip(expected).map(|(&found, expected)| (f64::from(found) - expected).abs());
+    errors.fold(0.0, |largest, error| {
+        if error <= largest {
+            largest
+        } else if error.is_nan() {
+            f64::INFINITY
+        } else {
+            error
+        }
+    })
 }
 
 /// The index of the largest logit, the lowest where several are.

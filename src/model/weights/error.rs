@@ -187,7 +187,7 @@ pub enum WeightsError {
     /// A tensor that the configuration asks for is not there.
     #[error(
         "{checkpoint}: tensor `{tensor}` is missing, expected shape {expected:?}",
-        checkpoint = checkpoint.display()
+        checkpoint = checkpoint.display(), tensor = Shown(tensor)
     )]
     MissingTensor {
         /// The checkpoint's file or index.
@@ -200,7 +200,7 @@ pub enum WeightsError {
     /// A tensor has another shape than the configuration asks for.
     #[error(
         "{file}: tensor `{tensor}`: shape {found}, expected {expected:?}",
-        file = file.display(), found = Extents(found)
+        file = file.display(), tensor = Shown(tensor), found = Extents(found)
     )]
     Shape {
         /// The file.
@@ -213,7 +213,10 @@ pub enum WeightsError {
         expected: Vec<usize>,
     },
     /// A tensor has an element type that cannot be used in its place.
-    #[error("{file}: tensor `{tensor}`: dtype {found}, expected {expected}", file = file.display())]
+    #[error(
+        "{file}: tensor `{tensor}`: dtype {found}, expected {expected}",
+        file = file.display(), tensor = Shown(tensor)
+    )]
     WrongDtype {
         /// The file.
         file: PathBuf,
@@ -227,7 +230,7 @@ pub enum WeightsError {
     /// A block scale is not a number that can scale anything.
     #[error(
         "{file}: tensor `{tensor}`: scale [{row}, {column}] is {found}, expected a finite number not below zero",
-        file = file.display()
+        file = file.display(), tensor = Shown(tensor)
     )]
     Scale {
         /// The file.

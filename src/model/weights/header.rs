@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::error::WeightsError;
@@ -237,7 +238,7 @@ impl Entry for RawEntry {
         if name == "__metadata__" {
             map.next_value::<IgnoredAny>().map(|_| Self::Metadata)
         } else {
-            map.next_value().map(Self::Tensor)
+            map.next_value().map(|Object(tensor)| Self::Tensor(tensor))
         }
     }
 }
@@ -246,6 +247,29 @@ impl Entry for RawEntry {
 pub(super) trait Entry: Sized {
     /// Reads the value that belongs to `name`.
     fn read<'de, A: MapAccess<'de>>(name: &str, map: &mut A) -> Result<Self, A::Error>;
+}
+
+/// A JSON object read as a struct, whose derived reader alone would take an array of its fields too.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
 }
 
 /// A JSON object's entries in order, repeated names kept so that they can be reported.

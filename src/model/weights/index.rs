@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use serde::de::MapAccess;
 
 use super::error::WeightsError;
-use super::header::{Entries, Entry};
+use super::header::{Entries, Entry, Object};
 
 /// Reads an index: tensor name to shard file name; `path` is for messages only.
 ///
@@ -16,7 +16,7 @@ use super::header::{Entries, Entry};
 pub fn parse(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>, WeightsError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|e| WeightsError::Utf8 { file: path.to_owned(), offset: e.valid_up_to() })?;
-    let index: Index = serde_json::from_str(text)
+    let Object(index): Object<Index> = serde_json::from_str(text)
         .map_err(|e| WeightsError::Json { file: path.to_owned(), message: format!("index: {e}") })?;
 
     let mut shards = BTreeMap::new();

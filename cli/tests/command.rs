@@ -1,0 +1,215 @@
+//! The command as a user calls it: what it prints, where, and its exit status.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn rorqual(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_rorqual")).args(arguments).current_dir(root()).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON object on stdout")
+}
+
+const BUNDLED: &str = "assets/tiny-r1-fp8";
+
+#[test]
+fn without_arguments_the_bundled_checkpoint_does_sums() {
+    let output = rorqual(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{text}");
+    assert!(text.contains("   538+347=885   right   8+7=15,3+4+1=08,5+3+0=08\n"), "{text}");
+    assert!(text.contains("16 of 16 right\n"), "{text}");
+    for table in ["prompt tokens/s", "speculative", "100 %", "expert load", "layer 1", "layer 2"] {
+        assert!(text.contains(table), "{table} in\n{text}");
+    }
+}
+
+#[test]
+fn the_demo_reports_in_json() {
+    for precision in ["f32", "kernel"] {
+        let report = json(&rorqual(&["demo", "--json", "--precision", precision, "--threads", "1"]));
+        assert_eq!(report["precision"], precision);
+        assert_eq!(report["problems"].as_array().unwrap().len(), 16);
+        assert!(report["problems"].as_array().unwrap().iter().all(|problem| problem["correct"] == true));
+        assert!(report["speculative"]["acceptance_rate"].as_f64().unwrap() > 0.9);
+        assert!(report["speculative"]["passes"].as_u64() < report["plain"]["passes"].as_u64());
+        for layer in report["expert_load"].as_array().unwrap() {
+            let sum: f64 =
+                layer["share"].as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).sum();
+            assert!((sum - 1.0).abs() < 1e-9, "{layer}");
+        }
+    }
+}
+
+#[test]
+fn generate_prints_the_text() {
+    let output = rorqual(&["generate", "--model", BUNDLED, "--prompt", "538+347=", "--quiet"]);
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "<think>8+7=15,3+4+1=08,5+3+0=08</think>885\n\n");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn generate_reports_in_json_and_ids_are_taken_verbatim() {
+    let text = json(&rorqual(&["generate", "--model", BUNDLED, "--prompt", "4-3=", "--json"]));
+    assert_eq!(text["prompt_ids"], serde_json::json!([0, 10, 17, 9, 18]), "a token begins the text");
+    assert_eq!(
+        text["token_ids"],
+        serde_json::json!([3, 10, 17, 9, 18, 6, 7, 4, 7, 5, 1]),
+        "a stop token ends it"
+    );
+    assert_eq!(text["text"], "<think>4-3=01</think>1\n");
+    assert_eq!(text["stop_reason"], "stop_token");
+
+    let ids = json(&rorqual(&["generate", "--model", BUNDLED, "--prompt-ids", "0,10,17,9,18", "--json"]));
+    assert_eq!(ids["token_ids"], text["token_ids"]);
+    let bare = json(&rorqual(&["generate", "--model", BUNDLED, "--prompt-ids", "10,17,9,18", "--json"]));
+    assert_eq!(bare["prompt_ids"], serde_json::json!([10, 17, 9, 18]));
+
+    let on = [
+        "generate",
+        "--model",
+        BUNDLED,
+        "--prompt",
+        "4-3=",
+        "--json",
+        "--ignore-eos",
+        "--max-new-tokens",
+        "20",
+    ];
+    assert_eq!(json(&rorqual(&on))["token_ids"].as_array().unwrap().len(), 20);
+
+    let speculated =
+        json(&rorqual(&["generate", "--model", BUNDLED, "--prompt", "4-3=", "--json", "--speculate"]));
+    assert_eq!(speculated["token_ids"], text["token_ids"]);
+    assert!(speculated["speculation"]["acceptance_rate"].as_f64().unwrap() > 0.5);
+
+    let draw = |seed: &str| {
+        let arguments = [
+            "generate",
+            "--model",
+            "tests/fixtures/tiny-v3",
+            "--prompt-ids",
+            "0",
+            "--json",
+            "--temperature",
+            "1",
+        ];
+        json(&rorqual(
+            &[&arguments[..], &["--seed", seed, "--max-new-tokens", "12", "--top-k", "50"]].concat(),
+        ))
+    };
+    assert_eq!(draw("3")["token_ids"], draw("3")["token_ids"]);
+    assert_ne!(draw("3")["token_ids"], draw("4")["token_ids"]);
+}
+
+#[test]
+fn logits_are_written_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("logits.safetensors");
+    let arguments = ["logits", "--model", BUNDLED, "--prompt-ids", "0,10,17", "--out", out.to_str().unwrap()];
+    let output = rorqual(&arguments);
+    assert!(output.status.success() && output.stdout.is_empty());
+    let bytes = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let logits = file.tensor("logits").unwrap();
+    assert_eq!((logits.dtype(), logits.shape()), (safetensors::Dtype::F32, &[3, 64][..]));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn devices_are_listed() {
+    let report = json(&rorqual(&["devices", "--json"]));
+    assert_eq!(report["devices"][0]["device"], "reference");
+}
+
+#[test]
+fn bad_usage_and_bad_input_end_with_status_2_and_say_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().to_str().unwrap();
+    let missing = directory.path().join("missing");
+    let out = directory.path().join("out.safetensors");
+    let (missing, out) = (missing.to_str().unwrap(), out.to_str().unwrap());
+    let generate = ["generate", "--model", BUNDLED];
+    let rows: &[(&[&str], &[&str], &str)] = &[
+        (&[], &["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+        (&["generate"], &["--prompt", "1"], "--model <DIR>"),
+        (&generate, &[], "<--prompt <TEXT>|--prompt-ids <IDS>>"),
+        (&generate, &["--prompt", "1", "--prompt-ids", "1"], "cannot be used with"),
+        (&generate, &["--prompt-ids", "1,x"], "\"x\" is no token id, expected a number below 2^32"),
+        (&generate, &["--prompt-ids", "1,-2"], "\"-2\" is no token id"),
+        (&generate, &["--prompt-ids", ""], "the prompt is empty, expected at least one token"),
+        (&generate, &["--prompt-ids", "64"], "token id 64 at position 0 is outside the vocabulary of 64"),
+        (&generate, &["--prompt", "3×4="], "no token for \"×\", which is in the text"),
+        (&generate, &["--prompt", "1", "--threads", "0"], "0 is not in 1.."),
+        (&generate, &["--prompt", "1", "--device", "tpu"], "expected reference, sim, sim:N, cuda or cuda:I"),
+        (
+            &generate,
+            &["--prompt", "1", "--device", "cuda:0"],
+            "device cuda:0 is not available, expected reference",
+        ),
+        (&generate, &["--prompt", "1", "--device", "sim:2"], "device sim:2 is not available"),
+        (&generate, &["--prompt", "1", "--precision", "f64"], "[possible values: f32, kernel]"),
+        (&generate, &["--prompt", "1", "--temperature", "-1"], "temperature"),
+        (
+            &generate,
+            &["--prompt", "1", "--temperature", "nan"],
+            "temperature is NaN, expected a finite number",
+        ),
+        (&generate, &["--prompt", "1", "--top-k", "0"], "top_k is 0, expected at least 1"),
+        (&generate, &["--prompt", "1", "--top-p", "0"], "top_p is 0, expected a number above 0"),
+        (&["generate", "--model", missing], &["--prompt", "1"], "not a checkpoint: no such directory"),
+        (&["generate", "--model", empty], &["--prompt", "1"], "not a checkpoint: expected config.json in it"),
+        (
+            &["generate", "--model", "README.md"],
+            &["--prompt", "1"],
+            "README.md: not a checkpoint: not a directory",
+        ),
+        (
+            &["generate", "--model", "tests/fixtures/tiny-v3"],
+            &["--prompt", "1", "--speculate"],
+            "the checkpoint has no multi-token-prediction module",
+        ),
+        (&["generate", "--model", "tests/fixtures/tiny-v32"], &["--prompt", "1"], "\"deepseek_v32\""),
+        (&["logits", "--model", BUNDLED, "--out", out], &["--prompt-ids", "99"], "token id 99"),
+        (
+            &["logits", "--model", BUNDLED, "--out", "/"],
+            &["--prompt-ids", "9"],
+            "expected the name of a file",
+        ),
+        (&["logits", "--model", BUNDLED, "--out", empty], &["--prompt-ids", "9"], "irectory"),
+        (&["demo", "--model", empty], &[], "not a checkpoint"),
+    ];
+    for (command, arguments, message) in rows {
+        let output = rorqual(&[*command, *arguments].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command:?} {arguments:?}: {stderr}");
+        assert!(stderr.contains(message), "{command:?} {arguments:?}: expected {message:?} in\n{stderr}");
+        assert!(output.stdout.is_empty(), "{command:?} {arguments:?}");
+    }
+    assert_eq!(std::fs::read_dir(empty).unwrap().count(), 0, "nothing was written");
+}
+
+#[test]
+fn a_demo_that_gets_a_sum_wrong_ends_with_status_1() {
+    // A network whose experts are never normalised by their weights still runs, and reasons wrongly.
+    let directory = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(root().join(BUNDLED)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), directory.path().join(entry.file_name())).unwrap();
+    }
+    let config = directory.path().join("config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("\"rope_theta\": 10000.0", "\"rope_theta\": 3.0")).unwrap();
+    let output = rorqual(&["demo", "--model", directory.path().to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: wrong answers: "));
+}

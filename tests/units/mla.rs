@@ -1,0 +1,75 @@
+//! Multi-head latent attention in both forms, and the absorbed form step by step.
+//!
+//! Errors are relative to the root mean square of what is expected: a result is a sum of products of either sign, so
+//! that a small element is as wrong as a large one.
+
+use half::bf16;
+use rorqual::model::weights::Matrix;
+use rorqual::reference::Numerics;
+use rorqual::reference::mla::{Attended, HeadSpec, absorb, absorbed, latent_attention, naive};
+
+use crate::oracle::{Tensors, assert_close, rms};
+
+const CASES: [&str; 3] = ["small", "real_prefill", "real_decode"];
+
+/// Relative to the root mean square.
+const TOLERANCE: f64 = 1e-5;
+
+pub fn mla(units: &Tensors) {
+    for case in CASES {
+        check(units, case);
+    }
+}
+
+fn check(units: &Tensors, case: &str) {
+    let parameters = &crate::parameters()["mla"][case];
+    let number = |key: &str| parameters[key].as_u64().expect("a number") as usize;
+    let spec = HeadSpec {
+        heads: number("heads"),
+        nope: number("qk_nope"),
+        rope: number("qk_rope"),
+        value: number("v"),
+        latent: number("kv_lora"),
+        softmax_scale: parameters["softmax_scale"].as_f64().expect("a number") as f32,
+    };
+    let tokens = number("tq");
+    let tensor = |part: &str| units.get(&format!("mla.{case}.{part}"));
+    let side_by_side = |a: &str, a_width: usize, b: &str, b_width: usize| -> Vec<f32> {
+        let (a, b) = (tensor(a).f32s(), tensor(b).f32s());
+        a.chunks(a_width).zip(b.chunks(b_width)).flat_map(|(a, b)| [a, b].concat()).collect()
+    };
+    let queries = side_by_side("q_nope", spec.nope, "q_pe", spec.rope);
+    let cache = side_by_side("ckv", spec.latent, "kpe", spec.rope);
+    let weight = tensor("wkv_b");
+    let weights: Vec<bf16> = weight.f32s().into_iter().map(bf16::from_f32).collect();
+    let kv_b = Matrix::from_bf16(weight.shape[0], weight.shape[1], &weights);
+
+    let close = |part: &str, of: &str, found: &[f32]| {
+        let expected = tensor(part);
+        let tolerance = TOLERANCE * rms(&expected.floats());
+        let what = format!("mla.{case}.{part}, {of}");
+        let worst = assert_close(&what, &expected.shape, found, &expected.floats(), tolerance);
+        println!("{what}: worst at {worst:.3} of {TOLERANCE:e} times the rms");
+    };
+    let Attended { output, lse } = naive(&queries, &cache, &kv_b, &spec, Numerics::F32);
+    close("out_naive_f64", "naive", &output);
+    close("lse_f64", "naive", &lse);
+    let Attended { output, lse } = absorbed(&queries, &cache, &kv_b, &spec, Numerics::F32);
+    close("out_absorbed_f64", "absorbed", &output);
+    close("lse_f64", "absorbed", &lse);
+
+    // Ours go head by head, the oracle's token by token.
+    let by_token = |values: &[f32], width: usize, part: usize| -> Vec<f32> {
+        let row = |token: usize, head: usize| &values[(head * tokens + token) * width..][..part];
+        (0..tokens)
+            .flat_map(|token| (0..spec.heads).flat_map(move |head| row(token, head)))
+            .copied()
+            .collect()
+    };
+    let absorbed_queries = absorb(&queries, &kv_b, &spec, Numerics::F32);
+    let in_latent_space = by_token(&absorbed_queries, spec.cache_row(), spec.latent);
+    close("q_absorbed_f64", "absorb", &in_latent_space);
+    let (latent_out, lse) = latent_attention(&absorbed_queries, &cache, &spec, Numerics::F32);
+    close("latent_out_f64", "latent_attention", &by_token(&latent_out, spec.latent, spec.latent));
+    close("lse_f64", "latent_attention", &by_token(&lse, 1, 1));
+}
