@@ -47,7 +47,7 @@ pub enum Error {
     /// The weights are not valid, or are not those of the configuration.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// `tokenizer.json` is missing or not valid, or could not process a text.
+    /// `tokenizer.json` is not valid, or could not process a text.
     #[error("{file}: {message}", file = file.display())]
     Tokenizer {
         /// The file.

@@ -4,7 +4,7 @@
 //! - [`num`]: the number formats, e4m3, e5m2, ue8m0, bf16, f16.
 //! - [`model`] (feature `model`): checkpoints in the Hugging Face layout, and generation; with feature `tokenizer` also
 //!   text in and out.
-//! - [`reference`] (feature `model`): the CPU reference path, the whole network in plain Rust. Every kernel will be
+//! - [`mod@reference`] (feature `model`): the CPU reference path, the whole network in plain Rust. Every kernel will be
 //!   judged against it.
 //!
 //! ```

@@ -133,7 +133,7 @@ pub fn checkpoint(bytes: &[u8]) {
     std::fs::write(directory.path().join("model.safetensors"), &file).expect("a written file");
     let checkpoint = Checkpoint::open(directory.path(), &mut |_, _| {}).expect("its header is valid");
     for (name, info) in &tensors {
-        assert!(checkpoint.contains(name) && checkpoint.contains_prefix(name));
+        assert!(checkpoint.contains(name) && checkpoint.names().any(|listed| listed == name));
         read(&checkpoint, name, info);
     }
 }

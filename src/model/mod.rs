@@ -1,6 +1,6 @@
 //! Checkpoints in the Hugging Face layout, and tokens from them.
 //!
-//! [`Pretrained::open`] reads a directory, [`generate`] continues prompts, `Tokenizer` (feature `tokenizer`) turns
+//! [`Pretrained::open`] reads a directory, [`generate()`] continues prompts, `Tokenizer` (feature `tokenizer`) turns
 //! text into tokens and back.
 
 pub mod cache;

@@ -8,6 +8,9 @@
 //!
 //! Everything runs on the rayon thread pool that the caller is in; results do not depend on its size.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use super::gate::{GateSpec, Routing};
 use super::linear::{Output, linear};
 use super::mla::{Form, HeadSpec, Mla, QueryProjection, Rows};
@@ -102,7 +105,8 @@ impl Model {
     /// The multi-token-prediction module is taken where the configuration has one and the checkpoint any part of it.
     ///
     /// # Errors
-    /// What [`Checkpoint::matrix`] and [`Checkpoint::vector`] say about the first tensor that does not fit.
+    /// What [`Checkpoint::matrix`] and [`Checkpoint::vector`] say about the first tensor that does not fit, and
+    /// [`WeightsError::UnexpectedTensor`] for a layer's weight that is left over.
     pub fn load(
         config: Config,
         checkpoint: &Checkpoint,
@@ -112,17 +116,18 @@ impl Model {
     ) -> Result<Self, WeightsError> {
         let activation_scale = config.quantization.as_ref().map_or(ScaleFormat::F32, |q| q.activation_scale);
         let rope = Rope::from_config(&config, mscale);
-        let loader =
-            Loader { checkpoint, config: &config, softmax_scale: rope.softmax_scale(config.qk_head_dim()) };
+        let softmax_scale = rope.softmax_scale(config.qk_head_dim());
+        let loader = Loader { checkpoint, config: &config, softmax_scale, used: RefCell::default() };
         let (vocab, hidden, layers) = (config.vocab_size, config.hidden_size, config.num_hidden_layers);
-        let embedding = checkpoint.matrix("model.embed_tokens.weight", vocab, hidden)?;
+        let embedding = loader.matrix("model.embed_tokens", vocab, hidden)?;
         let head = if config.tie_word_embeddings {
             embedding.clone()
         } else {
-            checkpoint.matrix("lm_head.weight", vocab, hidden)?
+            loader.matrix("lm_head", vocab, hidden)?
         };
-        let norm = checkpoint.vector("model.norm.weight", hidden)?;
-        let has_mtp = config.has_mtp() && checkpoint.contains_prefix(&format!("model.layers.{layers}."));
+        let norm = loader.vector("model.norm.weight", hidden)?;
+        let draft_layer = format!("model.layers.{layers}.");
+        let has_mtp = config.has_mtp() && checkpoint.names().any(|name| name.starts_with(&draft_layer));
         let count = layers + usize::from(has_mtp);
         let mut blocks = Vec::with_capacity(layers);
         for layer in 0..layers {
@@ -134,6 +139,7 @@ impl Model {
             on_layer(layers, count);
             mtp = Some(loader.mtp()?);
         }
+        loader.check_nothing_left()?;
         let numerics = Numerics { precision, activation_scale };
         Ok(Self { config, numerics, rope, embedding, blocks, norm, head, mtp })
     }
@@ -334,9 +340,49 @@ struct Loader<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
     softmax_scale: f32,
+    used: RefCell<HashSet<String>>,
 }
 
 impl Loader<'_> {
+    /// The weight `{name}.weight` `[rows, columns]`.
+    fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, WeightsError> {
+        let tensor = format!("{name}.weight");
+        let matrix = self.checkpoint.matrix(&tensor, rows, columns)?;
+        self.used.borrow_mut().insert(tensor);
+        Ok(matrix)
+    }
+
+    /// The vector `tensor` `[length]`.
+    fn vector(&self, tensor: &str, length: usize) -> Result<Vec<f32>, WeightsError> {
+        let vector = self.checkpoint.vector(tensor, length)?;
+        self.used.borrow_mut().insert(tensor.to_owned());
+        Ok(vector)
+    }
+
+    /// No layer has a weight or bias that was not taken, but for draft modules that the configuration leaves out.
+    /// Other surplus, such as stored rotation frequencies, changes nothing.
+    fn check_nothing_left(&self) -> Result<(), WeightsError> {
+        let used = self.used.borrow();
+        let layers = self.config.num_hidden_layers;
+        let is_left = |name: &&str| {
+            let Some((layer, _)) = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
+            else {
+                return false;
+            };
+            let is_draft_layer = layer.parse::<usize>().is_ok_and(|layer| layer >= layers)
+                && self.checkpoint.contains(&format!("model.layers.{layer}.eh_proj.weight"));
+            (name.ends_with(".weight") || name.ends_with(".bias")) && !used.contains(*name) && !is_draft_layer
+        };
+        match self.checkpoint.names().filter(is_left).min() {
+            None => Ok(()),
+            Some(tensor) => Err(WeightsError::UnexpectedTensor {
+                checkpoint: self.checkpoint.root().to_owned(),
+                tensor: tensor.to_owned(),
+                layers,
+            }),
+        }
+    }
+
     fn block(&self, layer: usize) -> Result<Block, WeightsError> {
         let prefix = format!("model.layers.{layer}");
         let hidden = self.config.hidden_size;
@@ -346,11 +392,9 @@ impl Loader<'_> {
             FeedForward::Dense(self.mlp(&format!("{prefix}.mlp"), self.config.intermediate_size)?)
         };
         Ok(Block {
-            attention_norm: self.checkpoint.vector(&format!("{prefix}.input_layernorm.weight"), hidden)?,
+            attention_norm: self.vector(&format!("{prefix}.input_layernorm.weight"), hidden)?,
             attention: self.attention(&format!("{prefix}.self_attn"))?,
-            feed_forward_norm: self
-                .checkpoint
-                .vector(&format!("{prefix}.post_attention_layernorm.weight"), hidden)?,
+            feed_forward_norm: self.vector(&format!("{prefix}.post_attention_layernorm.weight"), hidden)?,
             feed_forward,
         })
     }
@@ -358,10 +402,8 @@ impl Loader<'_> {
     fn attention(&self, prefix: &str) -> Result<Mla, WeightsError> {
         let hidden = self.config.hidden_size;
         let spec = HeadSpec::from_config(self.config, self.softmax_scale);
-        let matrix = |name: &str, rows, columns| {
-            self.checkpoint.matrix(&format!("{prefix}.{name}.weight"), rows, columns)
-        };
-        let vector = |name: &str, length| self.checkpoint.vector(&format!("{prefix}.{name}.weight"), length);
+        let matrix = |name: &str, rows, columns| self.matrix(&format!("{prefix}.{name}"), rows, columns);
+        let vector = |name: &str, length| self.vector(&format!("{prefix}.{name}.weight"), length);
         let queries = spec.heads * spec.query();
         let query = match self.config.q_lora_rank {
             None => QueryProjection::Direct(matrix("q_proj", queries, hidden)?),
@@ -383,9 +425,7 @@ impl Loader<'_> {
 
     fn mlp(&self, prefix: &str, intermediate: usize) -> Result<Mlp, WeightsError> {
         let hidden = self.config.hidden_size;
-        let matrix = |name: &str, rows, columns| {
-            self.checkpoint.matrix(&format!("{prefix}.{name}.weight"), rows, columns)
-        };
+        let matrix = |name: &str, rows, columns| self.matrix(&format!("{prefix}.{name}"), rows, columns);
         Ok(Mlp {
             gate_proj: matrix("gate_proj", intermediate, hidden)?,
             up_proj: matrix("up_proj", intermediate, hidden)?,
@@ -396,8 +436,7 @@ impl Loader<'_> {
     fn moe(&self, prefix: &str) -> Result<Moe, WeightsError> {
         let Config { n_routed_experts, n_shared_experts, moe_intermediate_size, hidden_size, .. } =
             *self.config;
-        let router =
-            self.checkpoint.matrix(&format!("{prefix}.gate.weight"), n_routed_experts, hidden_size)?;
+        let router = self.matrix(&format!("{prefix}.gate"), n_routed_experts, hidden_size)?;
         let bias = if self.config.topk_method == TopkMethod::NoauxTc {
             Some(
                 self.checkpoint
@@ -418,10 +457,8 @@ impl Loader<'_> {
     fn mtp(&self) -> Result<Mtp, WeightsError> {
         let prefix = format!("model.layers.{}", self.config.num_hidden_layers);
         let (vocab, hidden) = (self.config.vocab_size, self.config.hidden_size);
-        let vector = |name: &str| self.checkpoint.vector(&format!("{prefix}.{name}.weight"), hidden);
-        let matrix = |name: &str, rows, columns| {
-            self.checkpoint.matrix(&format!("{prefix}.{name}.weight"), rows, columns)
-        };
+        let vector = |name: &str| self.vector(&format!("{prefix}.{name}.weight"), hidden);
+        let matrix = |name: &str, rows, columns| self.matrix(&format!("{prefix}.{name}"), rows, columns);
         Ok(Mtp {
             embedding: matrix("embed_tokens", vocab, hidden)?,
             embedding_norm: vector("enorm")?,

@@ -41,7 +41,7 @@ impl Rope {
         };
         // The pair that turns `rotations` times within the original positions.
         let pair_of = |rotations: f64| {
-            let positions = yarn.original_max_position_embeddings as f64;
+            let positions = yarn.original_max_position_embeddings;
             width as f64 * (positions / (rotations * 2.0 * PI)).ln() / (2.0 * theta.ln())
         };
         let low = pair_of(yarn.beta_fast).floor().max(0.0);

@@ -53,6 +53,34 @@ fn broken_configurations_are_refused() {
     );
 }
 
+/// A network with fewer or other parts than the checkpoint would run, and be wrong.
+#[test]
+fn weights_that_the_configuration_does_not_use_are_refused() {
+    assert_refused(
+        Base::Mtp,
+        &[
+            Row {
+                name: "a layer too few",
+                damage: |copy| {
+                    copy.set(CONFIG, "/num_hidden_layers", json!(2));
+                    copy.set(CONFIG, "/num_nextn_predict_layers", json!(0));
+                },
+                expected: "DIR/model.safetensors: tensor `model.layers.2.input_layernorm.weight` has no place in the network of 2 layers that config.json describes",
+            },
+            Row {
+                name: "the draft module as a layer",
+                damage: |copy| copy.set(CONFIG, "/num_hidden_layers", json!(4)),
+                expected: "DIR/model.safetensors: tensor `model.layers.3.eh_proj.weight` has no place in the network of 4 layers that config.json describes",
+            },
+            Row {
+                name: "no shared experts",
+                damage: |copy| copy.set(CONFIG, "/n_shared_experts", json!(0)),
+                expected: "DIR/model.safetensors: tensor `model.layers.1.mlp.shared_experts.down_proj.weight` has no place in the network of 3 layers that config.json describes",
+            },
+        ],
+    );
+}
+
 #[test]
 fn sizes_that_the_tensors_do_not_have_are_refused() {
     assert_refused(

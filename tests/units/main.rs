@@ -43,7 +43,7 @@ const CHECKS: &[Check] = &[
     ("fp8.gemm.", "the block-scaled product of given codes and scales", fp8::gemm),
 ];
 
-/// Tensors that nothing here computes yet, as prefix and suffix-free part of their names.
+/// Tensors that nothing here computes yet, by a part of their names.
 const NOT_YET: &[&str] = &["grpo.", "sparse_"];
 
 fn units() -> Tensors {

@@ -1,7 +1,8 @@
 //! Multi-head latent attention in both forms, and the absorbed form step by step.
 //!
-//! Errors are relative to the root mean square of what is expected: a result is a sum of products of either sign, so
-//! that a small element is as wrong as a large one.
+//! A result is a sum of products of either sign, so that a small element may be as wrong as a large one: tolerances are
+//! absolute. Another f32 implementation was off by 1.7e-6, with outputs of about 0.7; four times that is allowed, as a
+//! score here is one chain of up to 576 roundings. Absorbed queries are shorter sums: 1e-6 of their root mean square.
 
 use half::bf16;
 use rorqual::model::weights::Matrix;
@@ -12,8 +13,11 @@ use crate::oracle::{Tensors, assert_close, rms};
 
 const CASES: [&str; 3] = ["small", "real_prefill", "real_decode"];
 
-/// Relative to the root mean square.
-const TOLERANCE: f64 = 1e-5;
+/// Of an output, or the logarithm of a sum.
+const OUTPUT: f64 = 4.0 * 1.7e-6;
+
+/// Of an absorbed query, in units of the root mean square.
+const ABSORBED_QUERY: f64 = 1e-6;
 
 pub fn mla(units: &Tensors) {
     for case in CASES {
@@ -46,10 +50,13 @@ fn check(units: &Tensors, case: &str) {
 
     let close = |part: &str, of: &str, found: &[f32]| {
         let expected = tensor(part);
-        let tolerance = TOLERANCE * rms(&expected.floats());
+        let tolerance = match part {
+            "q_absorbed_f64" => ABSORBED_QUERY * rms(&expected.floats()),
+            _ => OUTPUT,
+        };
         let what = format!("mla.{case}.{part}, {of}");
         let worst = assert_close(&what, &expected.shape, found, &expected.floats(), tolerance);
-        println!("{what}: worst at {worst:.3} of {TOLERANCE:e} times the rms");
+        println!("{what}: worst at {worst:.3} of {tolerance:.1e}");
     };
     let Attended { output, lse } = naive(&queries, &cache, &kv_b, &spec, Numerics::F32);
     close("out_naive_f64", "naive", &output);

@@ -89,9 +89,14 @@ impl Checkpoint {
         self.tensors.contains_key(tensor)
     }
 
-    /// Whether any tensor's name starts with `prefix`.
-    pub fn contains_prefix(&self, prefix: &str) -> bool {
-        self.tensors.keys().any(|name| name.starts_with(prefix))
+    /// The names of all tensors, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The file that says what there is: the only one, or the index.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// The weight `tensor`, `[rows, columns]` row-major, in its stored type. An e4m3 weight takes the scales in

@@ -197,6 +197,19 @@ pub enum WeightsError {
         /// The shape that the configuration asks for.
         expected: Vec<usize>,
     },
+    /// A layer has a weight that nothing in the configuration asks for: it describes another network.
+    #[error(
+        "{checkpoint}: tensor `{tensor}` has no place in the network of {layers} layers that config.json describes",
+        checkpoint = checkpoint.display(), tensor = Shown(tensor)
+    )]
+    UnexpectedTensor {
+        /// The checkpoint's file or index.
+        checkpoint: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// `num_hidden_layers` of the configuration.
+        layers: usize,
+    },
     /// A tensor has another shape than the configuration asks for.
     #[error(
         "{file}: tensor `{tensor}`: shape {found}, expected {expected:?}",
