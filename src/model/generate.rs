@@ -216,8 +216,9 @@ impl Run<'_> {
             }
             let states = self.network.forward(&mut segments, self.observer)?;
             let mut states = states.as_slice();
+            done += chunks.iter().map(|(_, chunk)| chunk.len()).sum::<usize>();
+            progress.prefilled(done, total);
             for (index, chunk) in chunks {
-                done += chunk.len();
                 let (own, rest) = states.split_at(chunk.len() * self.network.config().hidden_size);
                 states = rest;
                 self.prefill_draft(index, chunk.end, own)?;
@@ -227,7 +228,6 @@ impl Run<'_> {
                     self.push_token(index, &logits, progress)?;
                 }
             }
-            progress.prefilled(done, total);
         }
         self.draft_next()
     }

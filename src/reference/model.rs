@@ -371,7 +371,7 @@ impl Loader<'_> {
             };
             let is_draft_layer = layer.parse::<usize>().is_ok_and(|layer| layer >= layers)
                 && self.checkpoint.contains(&format!("model.layers.{layer}.eh_proj.weight"));
-            (name.ends_with(".weight") || name.ends_with(".bias")) && !used.contains(*name) && !is_draft_layer
+            (name.ends_with(".weight") || name.ends_with("bias")) && !used.contains(*name) && !is_draft_layer
         };
         match self.checkpoint.names().filter(is_left).min() {
             None => Ok(()),
@@ -438,10 +438,7 @@ impl Loader<'_> {
             *self.config;
         let router = self.matrix(&format!("{prefix}.gate"), n_routed_experts, hidden_size)?;
         let bias = if self.config.topk_method == TopkMethod::NoauxTc {
-            Some(
-                self.checkpoint
-                    .vector(&format!("{prefix}.gate.e_score_correction_bias"), n_routed_experts)?,
-            )
+            Some(self.vector(&format!("{prefix}.gate.e_score_correction_bias"), n_routed_experts)?)
         } else {
             None
         };

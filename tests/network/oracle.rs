@@ -167,7 +167,7 @@ fn compare(
             (same, if same { 0.0 } else { f64::INFINITY })
         };
         wrong += usize::from(!right);
-        if !(ratio <= worst) {
+        if ratio > worst || ratio.is_nan() {
             (worst, worst_at) = (ratio, at);
         }
     }

@@ -92,14 +92,6 @@ fn from_parameters(parameters: &Value) -> Rope {
 /// Queries of two heads and the shared key, under the published configuration.
 fn rotated(units: &Tensors, positions: &[u32]) {
     let rope = from_parameters(&crate::parameters()["rope"]["real"]);
-    let rotate = |tensor: &Tensor, rotate: fn(&mut [f32], &[(f32, f32)], Numerics)| {
-        let mut values = tensor.f32s();
-        for (row, head) in values.chunks_mut(WIDTH).enumerate() {
-            let position = positions[row % positions.len()] as usize;
-            rotate(head, &rope.rotation(position), Numerics::F32);
-        }
-        values
-    };
     for name in ["rope.q", "rope.k"] {
         let x = units.get(name);
         let values = x.floats();
@@ -111,14 +103,14 @@ fn rotated(units: &Tensors, positions: &[u32]) {
         let adjacent = |at: usize| pair_length(at / WIDTH, at % WIDTH / 2 * 2, at % WIDTH / 2 * 2 + 1);
         let apart = |at: usize| pair_length(at / WIDTH, at % half, at % half + half);
 
-        let pairs = rotate(x, rotate_pairs);
+        let pairs = rotate(x, positions, &rope, rotate_pairs);
         let what = format!("{name}_pairs_f64");
         let expected = units.get(&what).floats();
         let worst = assert_close_by(&what, &x.shape, &pairs, &expected, |at| ROTATED * adjacent(at));
         println!("{what}: worst at {worst:.3} of {ROTATED:e} of the pair");
 
         let what = format!("{name}_halves_f64");
-        let (halves, expected) = (rotate(x, rotate_halves), units.get(&what).floats());
+        let (halves, expected) = (rotate(x, positions, &rope, rotate_halves), units.get(&what).floats());
         let worst = assert_close_by(&what, &x.shape, &halves, &expected, |at| ROTATED * apart(at));
         println!("{what}: worst at {worst:.3} of {ROTATED:e} of the pair");
 
@@ -130,4 +122,19 @@ fn rotated(units: &Tensors, positions: &[u32]) {
         let worst = assert_close_by(&what, &x.shape, &permuted, &expected, of_pair);
         println!("{what}: worst at {worst:.3} of {ROTATED:e} of the pair");
     }
+}
+
+/// Rotates `[heads, positions, width]`.
+fn rotate(
+    x: &Tensor,
+    positions: &[u32],
+    rope: &Rope,
+    rotate: impl Fn(&mut [f32], &[(f32, f32)], Numerics),
+) -> Vec<f32> {
+    let mut values = x.f32s();
+    for (row, head) in values.chunks_mut(WIDTH).enumerate() {
+        let position = positions[row % positions.len()] as usize;
+        rotate(head, &rope.rotation(position), Numerics::F32);
+    }
+    values
 }
