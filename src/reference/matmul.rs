@@ -2,7 +2,8 @@
 //!
 //! The product itself is the `gemm` crate's, called so that the order of every sum depends on the length of the sum
 //! alone:
-//! - sums longer than 512 are cut into runs of 512 here, since the crate's own cut depends on the other extents;
+//! - sums are cut into runs of 128 here, since the crate's own cut, never below 512, depends on the other extents;
+//!   short runs also keep the rounding error small;
 //! - a single row is computed twice over, since the crate has another kernel for vectors;
 //! - the columns of `b` are contiguous, since the crate has another kernel for small products where they are not.
 //!
@@ -11,8 +12,8 @@
 
 use gemm::Parallelism;
 
-/// The longest sum that the `gemm` crate never cuts.
-const SUM_RUN: usize = 512;
+/// The longest sum that is left to the `gemm` crate, which never cuts below 512.
+const SUM_RUN: usize = 128;
 
 /// A read-only matrix in a slice: element `(i, j)` is `data[i * row_stride + j * column_stride]`.
 #[derive(Clone, Copy, Debug)]
