@@ -26,7 +26,8 @@ impl Bars {
         let task = task.into();
         if self.bar.message() != task || self.bar.is_finished() {
             self.bar.finish_and_clear();
-            let style = ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len}  {elapsed} gone, {eta} to go");
+            let style =
+                ProgressStyle::with_template("{msg:12} {bar:40} {pos}/{len}  {elapsed} gone, {eta} to go");
             self.bar = ProgressBar::with_draw_target(Some(total as u64), ProgressDrawTarget::stderr())
                 .with_style(style.expect("a valid template"))
                 .with_message(task);

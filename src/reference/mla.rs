@@ -136,6 +136,13 @@ pub struct Rows<'a> {
     pub cache: &'a mut LatentCache,
 }
 
+impl Rows<'_> {
+    /// These rows of `values` `[tokens, width]`.
+    fn of<'v>(&self, values: &'v [f32], width: usize) -> &'v [f32] {
+        &values[self.first * width..][..self.count * width]
+    }
+}
+
 impl Mla {
     /// Attention of a batch `x` `[tokens, hidden]`, rotated by `rotations` (one for each token); each sequence sees
     /// its own cache `layer`, which gains the new tokens' rows. Result `[tokens, hidden]`.
@@ -150,22 +157,73 @@ impl Mla {
         let spec = &self.spec;
         let queries = self.queries(x, rotations, numerics);
         let new_rows = self.cache_rows(x, rotations, numerics);
-        let mut heads_out = vec![0.0; rotations.len() * spec.heads * spec.value];
-        for rows in batch {
+        for rows in &mut *batch {
             let width = spec.cache_row();
-            rows.cache.append(layer, &new_rows[rows.first * width..][..rows.count * width]);
-            let query_width = spec.heads * spec.query();
-            let queries = &queries[rows.first * query_width..][..rows.count * query_width];
-            let keys = rows.cache.rows(layer);
-            let attend = match rows.form {
-                Form::Naive => naive,
-                Form::Absorbed => absorbed,
-            };
-            let attended = attend(queries, keys, &self.kv_b_proj, spec, numerics);
-            let out_width = spec.heads * spec.value;
-            heads_out[rows.first * out_width..][..rows.count * out_width].copy_from_slice(&attended.output);
+            rows.cache.append(layer, rows.of(&new_rows, width));
+        }
+        let width = spec.heads * spec.value;
+        let mut heads_out = vec![0.0; rotations.len() * width];
+        let naive = self.attend_naive(&queries, layer, batch, numerics);
+        let absorbed = self.attend_absorbed(&queries, layer, batch, numerics);
+        for (first, output) in naive.into_iter().chain(absorbed) {
+            heads_out[first * width..][..output.len()].copy_from_slice(&output);
         }
         linear(&heads_out, &self.o_proj, Output::Activation, numerics)
+    }
+
+    /// For each sequence in the naive form its first row and what its heads give, `[count, heads, value]`.
+    fn attend_naive(
+        &self,
+        queries: &[f32],
+        layer: usize,
+        batch: &[Rows<'_>],
+        numerics: Numerics,
+    ) -> Vec<(usize, Vec<f32>)> {
+        let attend = |rows: &Rows<'_>| {
+            let queries = rows.of(queries, self.spec.heads * self.spec.query());
+            let attended = naive(queries, rows.cache.rows(layer), &self.kv_b_proj, &self.spec, numerics);
+            (rows.first, attended.output)
+        };
+        batch.par_iter().filter(|rows| rows.form == Form::Naive).map(attend).collect()
+    }
+
+    /// The same in the absorbed form. All sequences share one expansion of the weights on either side.
+    fn attend_absorbed(
+        &self,
+        queries: &[f32],
+        layer: usize,
+        batch: &[Rows<'_>],
+        numerics: Numerics,
+    ) -> Vec<(usize, Vec<f32>)> {
+        let spec = &self.spec;
+        let members: Vec<&Rows<'_>> = batch.iter().filter(|rows| rows.form == Form::Absorbed).collect();
+        let queries: Vec<f32> =
+            members.iter().flat_map(|rows| rows.of(queries, spec.heads * spec.query())).copied().collect();
+        let absorbed = absorb(&queries, &self.kv_b_proj, spec, numerics);
+
+        let ends: Vec<usize> = members
+            .iter()
+            .scan(0, |end, rows| {
+                *end += rows.count;
+                Some(*end)
+            })
+            .collect();
+        let latents: Vec<Vec<f32>> = members
+            .par_iter()
+            .zip(&ends)
+            .map(|(rows, end)| {
+                let width = spec.heads * spec.cache_row();
+                let queries = &absorbed[(end - rows.count) * width..end * width];
+                latent_attention(queries, rows.cache.rows(layer), spec, numerics).0
+            })
+            .collect();
+
+        let values = expand_values(&latents.concat(), &self.kv_b_proj, spec, numerics);
+        let width = spec.heads * spec.value;
+        let own = |(rows, end): (&&Rows<'_>, &usize)| {
+            (rows.first, values[(end - rows.count) * width..end * width].to_vec())
+        };
+        members.iter().zip(&ends).map(own).collect()
     }
 
     /// Queries `[tokens, heads, nope + rope]`, rotated.
@@ -220,7 +278,7 @@ pub fn naive(queries: &[f32], cache: &[f32], kv_b: &Matrix, spec: &HeadSpec, num
     let latents: Vec<f32> =
         cache.chunks(spec.cache_row()).flat_map(|row| &row[..spec.latent]).copied().collect();
 
-    let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..spec.heads)
+    let (outputs, sums): (Vec<_>, Vec<_>) = (0..spec.heads)
         .into_par_iter()
         .map(|head| {
             let rows = head * spec.kv_b_rows()..(head + 1) * spec.kv_b_rows();
@@ -237,8 +295,8 @@ pub fn naive(queries: &[f32], cache: &[f32], kv_b: &Matrix, spec: &HeadSpec, num
             let of_head: Vec<f32> = of_head.flatten().copied().collect();
             attend(&of_head, &visible, key_rows, values, spec.softmax_scale, numerics)
         })
-        .collect();
-    gather_heads(&heads, tokens, spec.value)
+        .unzip();
+    Attended { output: by_token(&outputs, tokens, spec.value), lse: by_token(&sums, tokens, 1) }
 }
 
 /// Attention in the absorbed form; arguments and result as of [`naive`].
@@ -252,22 +310,13 @@ pub fn absorbed(
     spec: &HeadSpec,
     numerics: Numerics,
 ) -> Attended {
-    let tokens = queries.len() / (spec.heads * spec.query());
-    let (latent_out, lse) = latent_attention(&absorb(queries, kv_b, spec, numerics), cache, spec, numerics);
-    let heads: Vec<(Vec<f32>, Vec<f32>)> = (0..spec.heads)
-        .into_par_iter()
-        .map(|head| {
-            let end = (head + 1) * spec.kv_b_rows();
-            let latent_out = &latent_out[head * tokens * spec.latent..][..tokens * spec.latent];
-            let output = times_rows_transposed(latent_out, kv_b, end - spec.value..end, numerics);
-            (output, lse[head * tokens..][..tokens].to_vec())
-        })
-        .collect();
-    gather_heads(&heads, tokens, spec.value)
+    let queries = absorb(queries, kv_b, spec, numerics);
+    let (latent_out, lse) = latent_attention(&queries, cache, spec, numerics);
+    Attended { output: expand_values(&latent_out, kv_b, spec, numerics), lse }
 }
 
 /// The first step of [`absorbed`]: each head's query as it meets a cache row, `[q_nope W_UK | q_pe]`. `queries` as of
-/// [`naive`]; result `[heads, tokens, latent + rope]`.
+/// [`naive`]; result `[tokens, heads, latent + rope]`.
 pub fn absorb(queries: &[f32], kv_b: &Matrix, spec: &HeadSpec, numerics: Numerics) -> Vec<f32> {
     let tokens = queries.len() / (spec.heads * spec.query());
     let stride = spec.heads * spec.query();
@@ -276,21 +325,21 @@ pub fn absorb(queries: &[f32], kv_b: &Matrix, spec: &HeadSpec, numerics: Numeric
         .map(|head| {
             let first = head * spec.kv_b_rows();
             let nope = View::new(queries, tokens, stride, stride).columns(head * spec.query(), spec.nope);
-            let in_latent_space = times_rows(nope, kv_b, first..first + spec.nope, numerics);
-            let mut rows = Vec::with_capacity(tokens * spec.cache_row());
-            for (latent, token) in in_latent_space.chunks(spec.latent).zip(queries.chunks(stride)) {
-                rows.extend_from_slice(latent);
-                rows.extend_from_slice(&token[head * spec.query() + spec.nope..][..spec.rope]);
-            }
-            rows
+            times_rows(nope, kv_b, first..first + spec.nope, numerics)
         })
         .collect();
-    heads.concat()
+    let mut absorbed = Vec::with_capacity(tokens * spec.heads * spec.cache_row());
+    for (at, query) in queries.chunks(spec.query()).enumerate() {
+        let (token, head) = (at / spec.heads, at % spec.heads);
+        absorbed.extend_from_slice(&heads[head][token * spec.latent..][..spec.latent]);
+        absorbed.extend_from_slice(&query[spec.nope..]);
+    }
+    absorbed
 }
 
 /// The middle step of [`absorbed`], which is all that a latent attention kernel does: `queries` from [`absorb`],
-/// `cache` as of [`naive`]. Returns the weighted sums of latents, `[heads, tokens, latent]`, and the natural
-/// logarithms of the sums of `exp(score)`, `[heads, tokens]`.
+/// `cache` as of [`naive`]. Returns the weighted sums of latents, `[tokens, heads, latent]`, and the natural
+/// logarithms of the sums of `exp(score)`, `[tokens, heads]`.
 ///
 /// # Panics
 /// If there are fewer keys than tokens.
@@ -302,11 +351,28 @@ pub fn latent_attention(
 ) -> (Vec<f32>, Vec<f32>) {
     let tokens = queries.len() / (spec.heads * spec.cache_row());
     let keys = cache.len() / spec.cache_row();
-    // All heads share the keys: a row for each (head, token).
+    // All heads share the keys: a row for each (token, head).
     let key_rows = View::new(cache, keys, spec.cache_row(), spec.cache_row());
     let latents = key_rows.columns(0, spec.latent);
-    let visible = causal(tokens, keys).repeat(spec.heads);
+    let of_heads = |visible| std::iter::repeat_n(visible, spec.heads);
+    let visible: Vec<usize> = causal(tokens, keys).into_iter().flat_map(of_heads).collect();
     attend(queries, &visible, key_rows, latents, spec.softmax_scale, numerics)
+}
+
+/// The last step of [`absorbed`]: weighted sums of latents `[tokens, heads, latent]` to values
+/// `[tokens, heads, value]`.
+pub fn expand_values(latents: &[f32], kv_b: &Matrix, spec: &HeadSpec, numerics: Numerics) -> Vec<f32> {
+    let tokens = latents.len() / (spec.heads * spec.latent);
+    let heads: Vec<Vec<f32>> = (0..spec.heads)
+        .into_par_iter()
+        .map(|head| {
+            let end = (head + 1) * spec.kv_b_rows();
+            let of_head: Vec<f32> =
+                latents.chunks(spec.latent).skip(head).step_by(spec.heads).flatten().copied().collect();
+            times_rows_transposed(&of_head, kv_b, end - spec.value..end, numerics)
+        })
+        .collect();
+    by_token(&heads, tokens, spec.value)
 }
 
 /// How many keys each of the last `tokens` tokens sees.
@@ -315,16 +381,15 @@ fn causal(tokens: usize, keys: usize) -> Vec<usize> {
     (keys - tokens + 1..=keys).collect()
 }
 
-/// `[tokens, heads, value]` from what each head has made, `[tokens, value]`; likewise the sums.
-fn gather_heads(heads: &[(Vec<f32>, Vec<f32>)], tokens: usize, value: usize) -> Attended {
-    let mut attended = Attended { output: Vec::new(), lse: Vec::new() };
+/// `[tokens, heads, width]` from what each head has made, `[tokens, width]`.
+fn by_token(heads: &[Vec<f32>], tokens: usize, width: usize) -> Vec<f32> {
+    let mut rows = Vec::with_capacity(tokens * heads.len() * width);
     for token in 0..tokens {
-        for (output, lse) in heads {
-            attended.output.extend_from_slice(&output[token * value..][..value]);
-            attended.lse.push(lse[token]);
+        for head in heads {
+            rows.extend_from_slice(&head[token * width..][..width]);
         }
     }
-    attended
+    rows
 }
 
 /// Softmax attention of independent query rows over shared keys: `queries` `[rows, key width]`, of which row `i` sees
