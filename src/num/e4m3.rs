@@ -3,8 +3,6 @@
 //! This is the `e4m3fn` variant: it has no infinities, and the two codes `0x7f` and `0xff` are its
 //! only NaNs, which leaves ±448 as the largest values.
 
-use std::fmt;
-
 use super::round_magnitude;
 
 /// An 8-bit float: 1 sign bit, 4 exponent bits with bias 7, 3 mantissa bits.
@@ -16,6 +14,8 @@ use super::round_magnitude;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct E4m3(u8);
 
+code_type!(E4m3);
+
 impl E4m3 {
     /// Positive zero.
     pub const ZERO: Self = Self(0x00);
@@ -25,18 +25,6 @@ impl E4m3 {
     pub const MAX: Self = Self(0x7e);
     /// The NaN that encoding produces; `0xff` is the only other one.
     pub const NAN: Self = Self(0x7f);
-
-    /// The value whose code is `bits`; every byte is a code.
-    #[inline]
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    /// The code of this value.
-    #[inline]
-    pub const fn to_bits(self) -> u8 {
-        self.0
-    }
 
     /// Rounds an f32 to the nearest value, ties to the even code, saturating to ±448.
     ///
@@ -93,19 +81,6 @@ impl E4m3 {
         for (code, &value) in out.iter_mut().zip(values) {
             *code = E4m3::from_f32(value).0;
         }
-    }
-}
-
-impl From<E4m3> for f32 {
-    fn from(x: E4m3) -> Self {
-        x.to_f32()
-    }
-}
-
-impl fmt::Display for E4m3 {
-    /// Writes the value as the equal f32 would be written.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_f32().fmt(formatter)
     }
 }
 

@@ -3,8 +3,6 @@
 //! The format has infinities and NaNs like an IEEE 754 one. Decoding honours them; encoding
 //! saturates instead, and so never produces an infinity.
 
-use std::fmt;
-
 use super::{f16, round_magnitude};
 
 /// An 8-bit float: 1 sign bit, 5 exponent bits with bias 15, 2 mantissa bits.
@@ -15,6 +13,8 @@ use super::{f16, round_magnitude};
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct E5m2(u8);
+
+code_type!(E5m2);
 
 impl E5m2 {
     /// Positive zero.
@@ -27,18 +27,6 @@ impl E5m2 {
     pub const INFINITY: Self = Self(0x7c);
     /// The NaN that encoding produces; `0x7d`, `0x7e` and their negatives are NaN as well.
     pub const NAN: Self = Self(0x7f);
-
-    /// The value whose code is `bits`; every byte is a code.
-    #[inline]
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    /// The code of this value.
-    #[inline]
-    pub const fn to_bits(self) -> u8 {
-        self.0
-    }
 
     /// Rounds an f32 to the nearest finite value, ties to the even code, saturating to ±57344.
     ///
@@ -57,19 +45,6 @@ impl E5m2 {
     #[inline]
     pub const fn to_f32(self) -> f32 {
         f16::from_bits((self.0 as u16) << 8).to_f32_const()
-    }
-}
-
-impl From<E5m2> for f32 {
-    fn from(x: E5m2) -> Self {
-        x.to_f32()
-    }
-}
-
-impl fmt::Display for E5m2 {
-    /// Writes the value as the equal f32 would be written.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_f32().fmt(formatter)
     }
 }
 

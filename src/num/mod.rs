@@ -12,6 +12,38 @@
 //! | [`E5m2`] | 1 sign, 5 exponent, 2 mantissa bits | values that need range over precision |
 //! | [`Ue8m0`] | 8 exponent bits | power-of-two block scales |
 
+/// What a type that wraps an 8-bit code has beside its conversions.
+macro_rules! code_type {
+    ($name:ident) => {
+        impl $name {
+            /// The value whose code is `bits`; every byte is a code.
+            #[inline]
+            pub const fn from_bits(bits: u8) -> Self {
+                Self(bits)
+            }
+
+            /// The code of this value.
+            #[inline]
+            pub const fn to_bits(self) -> u8 {
+                self.0
+            }
+        }
+
+        impl From<$name> for f32 {
+            fn from(x: $name) -> Self {
+                x.to_f32()
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            /// Writes the value as the equal f32 would be written.
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.to_f32().fmt(formatter)
+            }
+        }
+    };
+}
+
 mod e4m3;
 mod e5m2;
 mod ue8m0;

@@ -1,7 +1,5 @@
 //! The 8-bit power of two that scales a block of quantised values.
 
-use std::fmt;
-
 /// An unsigned power of two: code `c` is 2^(`c` - 127), and code 255 is NaN.
 ///
 /// The format is E8M0 of the OCP Microscaling Formats (MX) Specification 1.0, `float8_e8m0fnu` in
@@ -10,6 +8,8 @@ use std::fmt;
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ue8m0(u8);
+
+code_type!(Ue8m0);
 
 impl Ue8m0 {
     /// The smallest value, 2^-127, which as an f32 is subnormal.
@@ -20,18 +20,6 @@ impl Ue8m0 {
     pub const MAX: Self = Self(0xfe);
     /// The only NaN.
     pub const NAN: Self = Self(0xff);
-
-    /// The value whose code is `bits`; every byte is a code.
-    #[inline]
-    pub const fn from_bits(bits: u8) -> Self {
-        Self(bits)
-    }
-
-    /// The code of this value.
-    #[inline]
-    pub const fn to_bits(self) -> u8 {
-        self.0
-    }
 
     /// The smallest power of two that is at least `x`, for a scale that must cover `x`.
     ///
@@ -66,19 +54,6 @@ impl Ue8m0 {
             Self::MIN => f32::from_bits(0x40_0000),
             Self(code) => f32::from_bits((code as u32) << 23),
         }
-    }
-}
-
-impl From<Ue8m0> for f32 {
-    fn from(x: Ue8m0) -> Self {
-        x.to_f32()
-    }
-}
-
-impl fmt::Display for Ue8m0 {
-    /// Writes the value as the equal f32 would be written.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_f32().fmt(formatter)
     }
 }
 
