@@ -10,11 +10,14 @@ use rorqual::reference::Precision;
 
 /// Kernels for DeepSeek-style mixture-of-experts models.
 #[derive(Debug, Parser)]
-#[command(name = "rorqual", version, about)]
+#[command(name = "rorqual", version, about, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     /// What to do; the demo, if nothing is said.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Arguments of the demo.
+    #[command(flatten)]
+    pub demo: DemoArguments,
 }
 
 /// What can be done.
@@ -31,7 +34,7 @@ pub enum Command {
 }
 
 /// Arguments of `demo`.
-#[derive(Args, Debug, Default)]
+#[derive(Args, Debug)]
 pub struct DemoArguments {
     /// Checkpoint directory; the one in `assets` of the checkout, if nothing is said
     #[arg(long, value_name = "DIR")]
@@ -51,19 +54,19 @@ pub struct GenerateArguments {
     #[command(flatten)]
     pub prompt: PromptArguments,
     /// Tokens to generate at most
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, allow_negative_numbers = true)]
     pub max_new_tokens: usize,
     /// Draw at this temperature; 0 takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0, allow_negative_numbers = true)]
     pub temperature: f32,
     /// Draw from the K likeliest tokens only
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub top_k: Option<usize>,
     /// Draw from the likeliest tokens that reach this probability together
-    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    #[arg(long, value_name = "P", default_value_t = 1.0, allow_negative_numbers = true)]
     pub top_p: f32,
     /// Key of the random numbers: the same seed draws the same tokens
-    #[arg(long, value_name = "S", default_value_t = 0)]
+    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true)]
     pub seed: u64,
     /// Go on behind tokens that end a text
     #[arg(long)]
@@ -121,7 +124,7 @@ pub struct PromptArguments {
 }
 
 /// How to run the network, whatever for.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct RunArguments {
     /// Device: reference, sim[:N] or cuda[:I]
     #[arg(long, value_name = "DEVICE", default_value_t)]
@@ -129,7 +132,7 @@ pub struct RunArguments {
     /// Where values are rounded
     #[arg(long, value_enum, default_value_t)]
     pub precision: PrecisionArgument,
-    /// Threads of the reference path; as many as there are cores, if nothing is said
+    /// Threads of the reference path; as many as there are cores, which is also the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
     /// No progress on stderr
@@ -210,6 +213,7 @@ impl FromStr for Device {
         };
         match (name, number) {
             ("reference", None) => Ok(Self::Reference),
+            ("sim", Some(0)) => Err("expected at least one simulated GPU".to_owned()),
             ("sim", count) => Ok(Self::Simulated(count.unwrap_or(1))),
             ("cuda", ordinal) => Ok(Self::Cuda(ordinal.unwrap_or(0))),
             _ => Err("expected reference, sim, sim:N, cuda or cuda:I".to_owned()),

@@ -14,9 +14,10 @@ pub fn select_device(arguments: &RunArguments) -> Result<(), Failure> {
         let device = arguments.device;
         return Err(Failure::input(format_args!("device {device} is not available, expected reference")));
     }
-    if let Some(threads) = arguments.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global().map_err(Failure::input)?;
-    }
+    // More threads than cores would only wait for each other.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = arguments.threads.map_or(cores, |threads| cores.min(threads.into()));
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(Failure::input)?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! How a command fails, and what exit status that is.
 
-use std::fmt::Display;
-use std::io;
+use std::fmt::{self, Display};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Why a command did not succeed.
@@ -25,16 +25,21 @@ impl Failure {
     pub fn report(self) -> ExitCode {
         match self {
             Self::Check(message) => {
-                eprintln!("error: {message}");
+                say(format_args!("error: {message}"));
                 ExitCode::from(1)
             }
             Self::Input(message) => {
-                eprintln!("error: {message}");
+                say(format_args!("error: {message}"));
                 ExitCode::from(2)
             }
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }
+}
+
+/// Writes a line to stderr. Where stderr cannot be written there is nobody to tell.
+pub fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 impl From<rorqual::Error> for Failure {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::arguments::GenerateArguments;
 use crate::checkpoint::{open, prompt_ids, select_device, tokenizer};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::memory::peak_resident_bytes;
 use crate::progress::Bars;
 
@@ -18,8 +18,7 @@ use crate::progress::Bars;
 struct Report<'a> {
     prompt_ids: &'a [u32],
     token_ids: &'a [u32],
-    /// Absent where the checkpoint has no tokeniser.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` where the checkpoint has no tokeniser.
     text: Option<String>,
     stop_reason: &'static str,
     device: String,
@@ -27,9 +26,9 @@ struct Report<'a> {
     prefill_seconds: f64,
     decode_seconds: f64,
     decode_passes: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` where the operating system does not say.
     peak_resident_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// `null` without speculation.
     speculation: Option<Speculation>,
 }
 
@@ -102,7 +101,7 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
         return Ok(());
     }
     match text {
-        Some(text) => writeln!(out, "{}", &text[printed.min(text.len())..])?,
+        Some(text) => writeln!(out, "{}", text.get(printed..).unwrap_or_default())?,
         None => {
             let ids: Vec<String> = generation.token_ids.iter().map(u32::to_string).collect();
             writeln!(out, "{}", ids.join(","))?;
@@ -110,18 +109,18 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
     }
     if !arguments.run.quiet {
         let decoded = generation.token_ids.len().saturating_sub(1);
-        eprintln!(
+        say(format_args!(
             "{} prompt tokens in {:.0} ms ({} tokens/s), {decoded} more in {:.0} ms ({} tokens/s)",
             prompt.len(),
             generations.prefill.as_secs_f64() * 1e3,
             per_second(prompt.len(), generations.prefill),
             generations.decode.as_secs_f64() * 1e3,
             per_second(decoded, generations.decode),
-        );
+        ));
         if arguments.speculate {
             let (drafted, accepted) = (generation.drafted, generation.accepted);
             let rate = ratio(accepted, drafted).unwrap_or(0.0) * 1e2;
-            eprintln!("{accepted} of {drafted} drafts accepted ({rate:.0} %)");
+            say(format_args!("{accepted} of {drafted} drafts accepted ({rate:.0} %)"));
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! `rorqual logits`: the logits of every position of a prompt, in a file.
 
 use std::fs;
-use std::io::{Write, stdout};
-use std::path::Path;
+use std::io::{self, Write, stdout};
+use std::path::{Path, PathBuf};
 
 use rorqual::model::generate::DEFAULT_PREFILL_CHUNK;
 use rorqual::reference::Segment;
@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::arguments::LogitsArguments;
 use crate::checkpoint::{open, prompt_ids, select_device};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::progress::Bars;
 
 /// Computes and writes the logits.
@@ -23,6 +23,7 @@ pub fn run(arguments: &LogitsArguments) -> Result<(), Failure> {
     let network = &checkpoint.network;
     let prompt = prompt_ids(&arguments.prompt, &checkpoint)?;
     network.check_prompt(&prompt)?;
+    let target = Target::new(&arguments.out, &arguments.model)?;
 
     let vocab = network.config().vocab_size;
     let mut cache = network.new_cache();
@@ -36,30 +37,71 @@ pub fn run(arguments: &LogitsArguments) -> Result<(), Failure> {
     bars.clear();
     let view = TensorView::new(Dtype::F32, vec![prompt.len(), vocab], &bytes).map_err(Failure::input)?;
     let file = serialize([("logits", view)], None).map_err(Failure::input)?;
-    write_whole(&arguments.out, &file)?;
-    let mut out = stdout().lock();
+    target.write(&file)?;
+    let out = arguments.out.to_string_lossy();
     if arguments.run.json {
-        let report = json!({"out": arguments.out, "prompt_ids": prompt, "shape": [prompt.len(), vocab]});
-        writeln!(out, "{report}")?;
+        let report = json!({"out": out, "prompt_ids": prompt, "shape": [prompt.len(), vocab]});
+        writeln!(stdout().lock(), "{report}")?;
     } else if !arguments.run.quiet {
-        eprintln!("{}: logits f32 [{}, {vocab}]", arguments.out.display(), prompt.len());
+        say(format_args!("{out}: logits f32 [{}, {vocab}]", prompt.len()));
     }
     Ok(())
 }
 
-/// Writes `path` so that it is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let describe = |error| Failure::input(format_args!("{}: {error}", path.display()));
-    let Some(name) = path.file_name() else {
-        return Err(Failure::input(format_args!("{}: expected the name of a file", path.display())));
-    };
-    let mut partial_name = name.to_owned();
-    partial_name.push(format!(".{}.partial", std::process::id()));
-    let partial = path.with_file_name(partial_name);
-    let written = fs::write(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    if written.is_err() {
-        // What is left of an attempt that failed for another reason; there may be nothing.
-        let _ = fs::remove_file(&partial);
+/// A file to write, known to be writable before the work begins.
+enum Target {
+    /// A regular file, which is to be there whole or not at all: written beside itself and then renamed.
+    Whole { path: PathBuf, partial: PathBuf },
+    /// A pipe or a device, which must not be replaced.
+    Stream { path: PathBuf },
+}
+
+impl Target {
+    /// The target at `path`, which must not be a file of the checkpoint in `model`.
+    fn new(path: &Path, model: &Path) -> Result<Self, Failure> {
+        let describe = |error| Failure::input(format_args!("{}: {error}", path.display()));
+        // Links are followed, so that what they point to is written and they stay.
+        let path = match fs::canonicalize(path) {
+            Ok(existing) => existing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+            Err(error) => return Err(describe(error)),
+        };
+        let is_of_checkpoint =
+            fs::canonicalize(model).is_ok_and(|model| path.parent() == Some(model.as_path()));
+        if is_of_checkpoint && path.exists() {
+            let path = path.display();
+            return Err(Failure::input(format_args!(
+                "{path}: is a file of the checkpoint, expected another"
+            )));
+        }
+        if path.is_dir() || path.file_name().is_none() {
+            return Err(Failure::input(format_args!("{}: expected the name of a file", path.display())));
+        }
+        if path.exists() && !path.is_file() {
+            return Ok(Self::Stream { path });
+        }
+        let partial = path.with_file_name(format!(".rorqual-{}.partial", std::process::id()));
+        fs::File::create(&partial).map_err(describe)?;
+        Ok(Self::Whole { path, partial })
     }
-    written.map_err(describe)
+
+    fn write(&self, bytes: &[u8]) -> Result<(), Failure> {
+        let (path, written) = match self {
+            Self::Stream { path } => (path, fs::write(path, bytes)),
+            Self::Whole { path, partial } => {
+                (path, fs::write(partial, bytes).and_then(|()| fs::rename(partial, path)))
+            }
+        };
+        written.map_err(|error| Failure::input(format_args!("{}: {error}", path.display())))
+    }
+}
+
+impl Drop for Target {
+    /// Takes away what is left of an attempt that failed.
+    fn drop(&mut self) {
+        if let Self::Whole { partial, .. } = self {
+            // After a rename there is nothing left, which is no error.
+            let _ = fs::remove_file(partial);
+        }
+    }
 }

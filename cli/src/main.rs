@@ -16,12 +16,12 @@ mod progress;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, Command, DemoArguments};
+use arguments::{Arguments, Command};
 use clap::Parser;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let command = arguments.command.unwrap_or_else(|| Command::Demo(DemoArguments::default()));
+    let command = arguments.command.unwrap_or(Command::Demo(arguments.demo));
     let done = match command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Generate(arguments) => generate::run(&arguments),

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use rorqual::model::{OpenOptions, Pretrained};
+use rorqual::reference::Segment;
+use rorqual::reference::mla::Form;
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -126,6 +129,90 @@ fn logits_are_written_whole() {
 }
 
 #[test]
+fn logits_of_a_long_prompt_are_those_of_the_library() {
+    let model = "tests/fixtures/tiny-v2lite";
+    let ids: Vec<u32> = (0..700).map(|i| i * 37 % 512).collect();
+    let argument = ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let directory = tempfile::tempdir().unwrap();
+    // A name as long as names may be, and a link that must stay one.
+    let out = directory.path().join("x".repeat(255));
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&out, &link).unwrap();
+    std::fs::write(&out, "to be replaced").unwrap();
+    let arguments =
+        ["logits", "--model", model, "--prompt-ids", &argument, "--out", link.to_str().unwrap(), "--json"];
+    assert_eq!(json(&rorqual(&arguments))["shape"], serde_json::json!([700, 512]));
+
+    let opened = Pretrained::open(&root().join(model), OpenOptions::default(), &mut |_| {}).unwrap();
+    let mut cache = opened.network.new_cache();
+    let segment = Segment { tokens: &ids, form: Form::Naive, cache: &mut cache };
+    let states = opened.network.forward(&mut [segment], &mut ()).unwrap();
+    let expected: Vec<u8> = opened.network.logits(&states).into_iter().flat_map(f32::to_le_bytes).collect();
+    let bytes = std::fs::read(&out).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert!(file.tensor("logits").unwrap().data() == expected, "the same bits, whatever the chunks");
+    assert!(link.is_symlink() && std::fs::read_dir(directory.path()).unwrap().count() == 2);
+}
+
+/// What a shell makes of `command`, where `rorqual` is the command under test.
+fn shell(command: &str) -> Output {
+    let script = format!("rorqual() {{ '{}' \"$@\"; }}; {command}", env!("CARGO_BIN_EXE_rorqual"));
+    Command::new("bash").args(["-c", &script]).current_dir(root()).output().unwrap()
+}
+
+#[test]
+fn odd_streams_are_no_panic() {
+    let generate = format!("rorqual generate --model {BUNDLED} --prompt 4-3=");
+    let rows = [
+        ("stderr full", format!("{generate} 2>/dev/full"), 0),
+        ("stderr full, bad input", format!("{generate} --top-k 0 2>/dev/full"), 2),
+        ("stdout closed early", format!("{generate} | head -c 0; exit ${{PIPESTATUS[0]}}"), 0),
+        ("stdout full", format!("{generate} >/dev/full"), 2),
+        ("many threads", format!("{generate} --threads 65535"), 0),
+        (
+            "a name that is no text",
+            format!(
+                "d=$(mktemp -d); rorqual logits --model {BUNDLED} --prompt-ids 0 --json --out $d/$'\\xff'; s=$?; rm -r $d; exit $s"
+            ),
+            0,
+        ),
+        (
+            "a pipe to write",
+            format!(
+                "d=$(mktemp -d); mkfifo $d/p; cat $d/p >/dev/null & rorqual logits --model {BUNDLED} --prompt-ids 0 --out $d/p; s=$?; test -p $d/p || s=9; rm -r $d; exit $s"
+            ),
+            0,
+        ),
+    ];
+    for (name, command, status) in rows {
+        let output = shell(&command);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{name}: {stderr}");
+        assert!(!stderr.contains("panicked"), "{name}: {stderr}");
+    }
+}
+
+#[test]
+fn the_demo_takes_its_arguments_without_a_name() {
+    let report = json(&rorqual(&["--json", "--quiet", "--model", BUNDLED]));
+    assert_eq!(report["problems"].as_array().unwrap().len(), 16);
+}
+
+#[test]
+fn keys_of_the_report_are_always_there() {
+    let directory = tempfile::tempdir().unwrap();
+    for file in ["config.json", "model.safetensors"] {
+        std::fs::copy(root().join(BUNDLED).join(file), directory.path().join(file)).unwrap();
+    }
+    let model = directory.path().to_str().unwrap();
+    let report = json(&rorqual(&["generate", "--model", model, "--prompt-ids", "0,10,17,9,18", "--json"]));
+    for key in ["prompt_ids", "token_ids", "text", "stop_reason", "device", "precision", "speculation"] {
+        assert!(report.get(key).is_some(), "{key} in {report}");
+    }
+    assert!(report["text"].is_null(), "no tokeniser, no text");
+}
+
+#[test]
 fn devices_are_listed() {
     let report = json(&rorqual(&["devices", "--json"]));
     assert_eq!(report["devices"][0]["device"], "reference");
@@ -157,8 +244,14 @@ fn bad_usage_and_bad_input_end_with_status_2_and_say_why() {
             "device cuda:0 is not available, expected reference",
         ),
         (&generate, &["--prompt", "1", "--device", "sim:2"], "device sim:2 is not available"),
+        (&generate, &["--prompt", "1", "--device", "sim:0"], "expected at least one simulated GPU"),
         (&generate, &["--prompt", "1", "--precision", "f64"], "[possible values: f32, kernel]"),
-        (&generate, &["--prompt", "1", "--temperature", "-1"], "temperature"),
+        (&generate, &["--prompt", "1", "--temperature", "-1"], "temperature is -1, expected a finite number"),
+        (
+            &generate,
+            &["--prompt", "1", "--max-new-tokens", "-1"],
+            "invalid value '-1' for '--max-new-tokens <N>'",
+        ),
         (
             &generate,
             &["--prompt", "1", "--temperature", "nan"],
@@ -185,7 +278,21 @@ fn bad_usage_and_bad_input_end_with_status_2_and_say_why() {
             &["--prompt-ids", "9"],
             "expected the name of a file",
         ),
-        (&["logits", "--model", BUNDLED, "--out", empty], &["--prompt-ids", "9"], "irectory"),
+        (
+            &["logits", "--model", BUNDLED, "--out", empty],
+            &["--prompt-ids", "9"],
+            "expected the name of a file",
+        ),
+        (
+            &["logits", "--model", BUNDLED, "--out", "assets/tiny-r1-fp8/model.safetensors"],
+            &["--prompt-ids", "9"],
+            "model.safetensors: is a file of the checkpoint, expected another",
+        ),
+        (
+            &["logits", "--model", BUNDLED, "--out", "missing/x"],
+            &["--prompt-ids", "9"],
+            "missing/x: No such file",
+        ),
         (&["demo", "--model", empty], &[], "not a checkpoint"),
     ];
     for (command, arguments, message) in rows {
@@ -200,7 +307,7 @@ fn bad_usage_and_bad_input_end_with_status_2_and_say_why() {
 
 #[test]
 fn a_demo_that_gets_a_sum_wrong_ends_with_status_1() {
-    // A network whose experts are never normalised by their weights still runs, and reasons wrongly.
+    // A network that turns its keys at other frequencies still runs, and reasons wrongly.
     let directory = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(root().join(BUNDLED)).unwrap() {
         let entry = entry.unwrap();

@@ -107,6 +107,9 @@ pub fn gate(logits: &[f32], bias: Option<&[f32]>, spec: &GateSpec) -> Routing {
 /// If `biased` does not have `spec.experts` elements.
 pub fn kept_groups(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
     assert_eq!(biased.len(), spec.experts, "scores of one token");
+    if spec.method == TopkMethod::Greedy {
+        return (0..spec.groups).collect();
+    }
     let group_size = spec.experts / spec.groups;
     let group_scores: Vec<f32> = biased
         .chunks(group_size)

@@ -439,19 +439,21 @@ fn attend_tile(
     numerics.round(&mut scores);
 
     let mut output = vec![0.0; rows * values.column_count()];
+    let seen_by_all = visible.iter().copied().min().unwrap_or(0);
     for (block, weights) in scores.chunks(KEY_BLOCK * lanes).enumerate() {
         let weights = View::new(weights, KEY_BLOCK, lanes, lanes).transposed().rows(0, rows);
         let first = block * KEY_BLOCK;
-        // Sums run over whole blocks, of zeros behind the last key, whose order does not depend on how many keys
-        // there are.
         let present = KEY_BLOCK.min(values.row_count() - first);
-        if present == KEY_BLOCK {
-            matmul(weights, values.rows(first, KEY_BLOCK), &mut output, true);
-        } else {
-            let mut padded = values.rows(first, present).to_rows();
-            padded.resize(KEY_BLOCK * values.column_count(), 0.0);
-            let padded = View::new(&padded, KEY_BLOCK, values.column_count(), values.column_count());
-            matmul(weights, padded, &mut output, true);
+        let common = seen_by_all.saturating_sub(first).min(present);
+        let others = values.rows(first + common, present - common).to_rows();
+        if others.iter().all(|value| value.is_finite()) {
+            add_weighted(weights, values.rows(first, present), &mut output);
+            continue;
+        }
+        // A weight of zero does not silence an infinity or a NaN: each row must meet the keys that it sees alone.
+        for (row, output) in output.chunks_mut(values.column_count()).enumerate() {
+            let seen = visible[row].saturating_sub(first).min(present);
+            add_weighted(weights.rows(row, 1), values.rows(first, seen), output);
         }
     }
     for (row, sum) in output.chunks_mut(values.column_count()).zip(&sum) {
@@ -462,6 +464,18 @@ fn attend_tile(
     numerics.round(&mut output);
     let lse = max.iter().zip(&sum).take(rows).map(|(max, sum)| max + sum.ln()).collect();
     (output, lse)
+}
+
+/// `output += weights · values`, `values` of one block of keys. Sums run over the whole block, of zeros behind the last
+/// key, so that their order does not depend on how many keys there are.
+fn add_weighted(weights: View<'_>, values: View<'_>, output: &mut [f32]) {
+    let width = values.column_count();
+    if values.row_count() == KEY_BLOCK {
+        return matmul(weights, values, output, true);
+    }
+    let mut padded = values.to_rows();
+    padded.resize(KEY_BLOCK * width, 0.0);
+    matmul(weights, View::new(&padded, KEY_BLOCK, width, width), output, true);
 }
 
 /// Replaces scores `[keys, lanes]` by `exp(score * scale - max)`, zero where a row does not see the key, and returns

@@ -13,7 +13,7 @@
 //! | embedding, norm, rotation, residual | computed in f32, result bf16 |
 //! | matrix product with an FP8 weight | input to e4m3 with one scale per 1x128; f32 sum within 128 of K, promoted by `fma(scale_a * scale_b, sum, acc)`; result bf16 |
 //! | matrix product with any other weight | input and weight bf16, f32 sum, result bf16 |
-//! | router logits and scores | f32 throughout |
+//! | router logits and scores | f32 throughout, the weight as stored |
 //! | softmax | f32; `exp(score - max)` is rounded to bf16 before it weighs the values, the sum that divides the result is not |
 //! | attention output, absorbed query | bf16 |
 //! | SwiGLU | f32 from bf16 gate and up; quantised, or rounded to bf16, by the product that reads it, with no stop between |
@@ -96,14 +96,12 @@ pub enum InputError {
     /// More tokens than the network has positions for.
     #[error("{tokens} tokens, expected at most {max_position_embeddings} (`max_position_embeddings`)")]
     TooLong {
-        /// Tokens of the sequence, those still to be generated included where they are asked for.
+        /// Tokens of the sequence.
         tokens: usize,
         /// Positions that the configuration allows.
         max_position_embeddings: usize,
     },
     /// Speculation was asked of a checkpoint without the module for it.
-    #[error(
-        "the checkpoint has no multi-token-prediction module (`num_nextn_predict_layers` is 0), which speculation needs"
-    )]
+    #[error("the checkpoint has no multi-token-prediction module, which speculation needs")]
     NoMtp,
 }

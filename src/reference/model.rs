@@ -21,7 +21,7 @@ use super::rope::{MscaleConvention, Rope};
 use super::{InputError, Numerics, Precision};
 use crate::model::cache::LatentCache;
 use crate::model::config::{Config, ScaleFormat, TopkMethod};
-use crate::model::weights::{Checkpoint, Matrix, WeightsError};
+use crate::model::weights::{Checkpoint, Matrix, TensorInfo, WeightsError, scales_of};
 
 /// A network ready to run: configuration and views of a mapped checkpoint.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ impl Model {
     ///
     /// # Errors
     /// What [`Checkpoint::matrix`] and [`Checkpoint::vector`] say about the first tensor that does not fit, and
-    /// [`WeightsError::UnexpectedTensor`] for a layer's weight that is left over.
+    /// [`WeightsError::UnexpectedTensor`] for one that is left over.
     pub fn load(
         config: Config,
         checkpoint: &Checkpoint,
@@ -127,7 +127,8 @@ impl Model {
         };
         let norm = loader.vector("model.norm.weight", hidden)?;
         let draft_layer = format!("model.layers.{layers}.");
-        let has_mtp = config.has_mtp() && checkpoint.names().any(|name| name.starts_with(&draft_layer));
+        let has_mtp =
+            config.has_mtp() && checkpoint.tensors().any(|(name, _)| name.starts_with(&draft_layer));
         let count = layers + usize::from(has_mtp);
         let mut blocks = Vec::with_capacity(layers);
         for layer in 0..layers {
@@ -137,7 +138,7 @@ impl Model {
         let mut mtp = None;
         if has_mtp {
             on_layer(layers, count);
-            mtp = Some(loader.mtp()?);
+            mtp = Some(loader.mtp(&embedding, &head)?);
         }
         loader.check_nothing_left()?;
         let numerics = Numerics { precision, activation_scale };
@@ -209,6 +210,9 @@ impl Model {
     /// # Errors
     /// [`InputError::NoMtp`], [`InputError::TokenOutOfRange`] and [`InputError::TooLong`], before any cache has
     /// changed.
+    ///
+    /// # Panics
+    /// If a segment does not have one state for each token.
     pub fn draft(
         &self,
         segments: &mut [DraftSegment<'_>],
@@ -223,6 +227,11 @@ impl Model {
             self.check_tokens(segment.tokens, position)?;
             self.check_length(position + segment.tokens.len())?;
             batch.push(segment.tokens.len(), position, segment.form, segment.cache);
+            assert_eq!(
+                segment.hidden.len(),
+                segment.tokens.len() * self.config.hidden_size,
+                "a state for each row"
+            );
             tokens.extend_from_slice(segment.tokens);
             hidden.extend_from_slice(segment.hidden);
         }
@@ -269,7 +278,7 @@ impl Model {
         let fed = match &block.feed_forward {
             FeedForward::Dense(mlp) => mlp.forward(&x, self.numerics),
             FeedForward::Moe(moe) => {
-                let logits = moe.router_logits(&x, self.numerics);
+                let logits = moe.router_logits(&x);
                 let (fed, routing) = moe.forward(&x, &logits, self.numerics);
                 observer.routing(layer, &logits, &routing);
                 fed
@@ -348,7 +357,11 @@ impl Loader<'_> {
     fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, WeightsError> {
         let tensor = format!("{name}.weight");
         let matrix = self.checkpoint.matrix(&tensor, rows, columns)?;
-        self.used.borrow_mut().insert(tensor);
+        let mut used = self.used.borrow_mut();
+        if matrix.is_block_scaled() {
+            used.insert(scales_of(&tensor));
+        }
+        used.insert(tensor);
         Ok(matrix)
     }
 
@@ -359,21 +372,27 @@ impl Loader<'_> {
         Ok(vector)
     }
 
-    /// No layer has a weight or bias that was not taken, but for draft modules that the configuration leaves out.
-    /// Other surplus, such as stored rotation frequencies, changes nothing.
+    /// Every tensor has been taken, but for what changes nothing: tensors without elements, stored rotation
+    /// frequencies, a head that the configuration ties to the embedding, and draft modules that it leaves out.
     fn check_nothing_left(&self) -> Result<(), WeightsError> {
         let used = self.used.borrow();
         let layers = self.config.num_hidden_layers;
-        let is_left = |name: &&str| {
-            let Some((layer, _)) = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
-            else {
-                return false;
-            };
-            let is_draft_layer = layer.parse::<usize>().is_ok_and(|layer| layer >= layers)
-                && self.checkpoint.contains(&format!("model.layers.{layer}.eh_proj.weight"));
-            (name.ends_with(".weight") || name.ends_with("bias")) && !used.contains(*name) && !is_draft_layer
+        let is_of_draft_module = |name: &str| {
+            let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+            layer.is_some_and(|(layer, _)| {
+                layer.parse::<usize>().is_ok_and(|layer| layer >= layers)
+                    && self.checkpoint.contains(&format!("model.layers.{layer}.eh_proj.weight"))
+            })
         };
-        match self.checkpoint.names().filter(is_left).min() {
+        let is_left = |(name, info): &(&str, &TensorInfo)| {
+            let is_tied_head = self.config.tie_word_embeddings && *name == "lm_head.weight";
+            let changes_nothing = info.bytes.is_empty()
+                || name.ends_with(".rotary_emb.inv_freq")
+                || is_tied_head
+                || is_of_draft_module(name);
+            !used.contains(*name) && !changes_nothing
+        };
+        match self.checkpoint.tensors().filter(is_left).map(|(name, _)| name).min() {
             None => Ok(()),
             Some(tensor) => Err(WeightsError::UnexpectedTensor {
                 checkpoint: self.checkpoint.root().to_owned(),
@@ -451,19 +470,27 @@ impl Loader<'_> {
         Ok(Moe { spec: GateSpec::from_config(self.config), router, bias, experts, shared })
     }
 
-    fn mtp(&self) -> Result<Mtp, WeightsError> {
+    /// The multi-token-prediction module; without copies of `embedding` and `head` of its own it takes the trunk's.
+    fn mtp(&self, embedding: &Matrix, head: &Matrix) -> Result<Mtp, WeightsError> {
         let prefix = format!("model.layers.{}", self.config.num_hidden_layers);
         let (vocab, hidden) = (self.config.vocab_size, self.config.hidden_size);
         let vector = |name: &str| self.vector(&format!("{prefix}.{name}.weight"), hidden);
         let matrix = |name: &str, rows, columns| self.matrix(&format!("{prefix}.{name}"), rows, columns);
+        let copy_of = |of: &Matrix, name: &str| {
+            if self.checkpoint.contains(&format!("{prefix}.{name}.weight")) {
+                matrix(name, vocab, hidden)
+            } else {
+                Ok(of.clone())
+            }
+        };
         Ok(Mtp {
-            embedding: matrix("embed_tokens", vocab, hidden)?,
+            embedding: copy_of(embedding, "embed_tokens")?,
             embedding_norm: vector("enorm")?,
             hidden_norm: vector("hnorm")?,
             eh_proj: matrix("eh_proj", hidden, 2 * hidden)?,
             block: self.block(self.config.num_hidden_layers)?,
             head_norm: vector("shared_head.norm")?,
-            head: matrix("shared_head.head", vocab, hidden)?,
+            head: copy_of(head, "shared_head.head")?,
         })
     }
 }

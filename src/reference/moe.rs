@@ -45,9 +45,10 @@ pub struct Moe {
 }
 
 impl Moe {
-    /// Router logits of `x` `[tokens, hidden]`: f32 `[tokens, experts]`.
-    pub fn router_logits(&self, x: &[f32], numerics: Numerics) -> Vec<f32> {
-        linear(x, &self.router, Output::F32, numerics)
+    /// Router logits of `x` `[tokens, hidden]`: `[tokens, experts]`, f32 with the weight as it is stored in both
+    /// precisions.
+    pub fn router_logits(&self, x: &[f32]) -> Vec<f32> {
+        linear(x, &self.router, Output::F32, Numerics::F32)
     }
 
     /// `shared(x) + sum of weight_j * expert_j(x)`: `x` and result `[tokens, hidden]`, and where the tokens went.

@@ -13,11 +13,12 @@ use crate::model::config::{Config, Yarn};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MscaleConvention {
     /// As in Hugging Face transformers: the square of the factor of `mscale_all_dim` multiplies the scores, the
-    /// ratio of both factors multiplies cosine and sine.
+    /// ratio of both factors multiplies cosine and sine. Where one of the two is zero or absent, the factor of 1
+    /// stands for the ratio, and an absent `mscale_all_dim` multiplies no scores.
     #[default]
     HuggingFace,
     /// As in DeepSeek's inference code: the square of the factor of `mscale` multiplies the scores, nothing
-    /// multiplies cosine and sine.
+    /// multiplies cosine and sine. An absent `mscale` is 1.
     DeepSeek,
 }
 
@@ -59,12 +60,12 @@ impl Rope {
         let factor =
             |mscale: f64| if yarn.factor <= 1.0 { 1.0 } else { 0.1 * mscale * yarn.factor.ln() + 1.0 };
         let (magnitude, softmax_multiplier) = match convention {
-            MscaleConvention::DeepSeek => (1.0, factor(yarn.mscale).powi(2)),
-            MscaleConvention::HuggingFace if yarn.mscale_all_dim == 0.0 => (factor(1.0), 1.0),
+            MscaleConvention::DeepSeek => (1.0, factor(yarn.mscale.unwrap_or(1.0)).powi(2)),
             MscaleConvention::HuggingFace => {
-                let mscale =
-                    if yarn.mscale == 0.0 { 1.0 } else { factor(yarn.mscale) / factor(yarn.mscale_all_dim) };
-                (mscale, factor(yarn.mscale_all_dim).powi(2))
+                let all_dim = Some(yarn.mscale_all_dim).filter(|mscale| *mscale != 0.0).map(factor);
+                let mscale = yarn.mscale.filter(|mscale| *mscale != 0.0).map(factor);
+                let magnitude = mscale.zip(all_dim).map_or(factor(1.0), |(mscale, all_dim)| mscale / all_dim);
+                (magnitude, all_dim.map_or(1.0, |all_dim| all_dim.powi(2)))
             }
         };
         Self { inverse_frequencies, magnitude, softmax_multiplier }

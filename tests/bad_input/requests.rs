@@ -119,7 +119,7 @@ fn impossible_settings_are_refused() {
                         GenerateOptions { speculate: true, ..GenerateOptions::default() },
                     )
                 },
-                "the checkpoint has no multi-token-prediction module (`num_nextn_predict_layers` is 0), which speculation needs",
+                "the checkpoint has no multi-token-prediction module, which speculation needs",
             ),
         ],
     );
@@ -184,7 +184,7 @@ fn impossible_passes_are_refused() {
         &[(
             "a draft without a module",
             |it| draft(it, &[1]),
-            "the checkpoint has no multi-token-prediction module (`num_nextn_predict_layers` is 0), which speculation needs",
+            "the checkpoint has no multi-token-prediction module, which speculation needs",
         )],
     );
 }

@@ -57,7 +57,7 @@ const MISTAKES: &[Mistake] = &[
     // Rotation and the scale of the scores.
     Mistake {
         name: "no square of mscale on the scores",
-        config: |config| yarn(config, |yarn| yarn.mscale = 0.0),
+        config: |config| yarn(config, |yarn| yarn.mscale = Some(0.0)),
         mscale: MscaleConvention::DeepSeek,
         shown_by: &[R1, "tiny-v3", "tiny-v2", "tiny-v2lite"],
         ..NONE
@@ -67,7 +67,7 @@ const MISTAKES: &[Mistake] = &[
         config: |config| {
             yarn(config, |yarn| {
                 let logarithm = 0.1 * yarn.factor.ln();
-                yarn.mscale = ((logarithm * yarn.mscale + 1.0).sqrt() - 1.0) / logarithm;
+                yarn.mscale = yarn.mscale.map(|mscale| ((logarithm * mscale + 1.0).sqrt() - 1.0) / logarithm);
             });
         },
         mscale: MscaleConvention::DeepSeek,

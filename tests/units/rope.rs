@@ -83,7 +83,7 @@ fn from_parameters(parameters: &Value) -> Rope {
         original_max_position_embeddings: number("original_max_position_embeddings"),
         beta_fast: number("beta_fast"),
         beta_slow: number("beta_slow"),
-        mscale: number("mscale"),
+        mscale: Some(number("mscale")),
         mscale_all_dim: number("mscale_all_dim"),
     });
     Rope::new(WIDTH, theta, yarn.as_ref(), MscaleConvention::HuggingFace)

@@ -66,8 +66,9 @@ pub struct Yarn {
     pub beta_fast: f64,
     /// Rotations over the original context below which a frequency is divided by `factor`; 1 unless given.
     pub beta_slow: f64,
-    /// Weight of the logarithmic attention correction on sine and cosine; 1 unless given.
-    pub mscale: f64,
+    /// Weight of the logarithmic attention correction on sine and cosine. What its absence means depends on the
+    /// convention; see [`MscaleConvention`](crate::reference::rope::MscaleConvention).
+    pub mscale: Option<f64>,
     /// Weight of the logarithmic attention correction on the softmax scale; 0, which is none, unless given.
     pub mscale_all_dim: f64,
 }
@@ -143,8 +144,6 @@ pub struct Config {
     pub max_position_embeddings: usize,
     /// Draft layers for multi-token prediction: 0 or 1, stored as layer `num_hidden_layers`.
     pub num_nextn_predict_layers: usize,
-    /// The token that starts a sequence.
-    pub bos_token_id: Option<u32>,
     /// The tokens that end a sequence; `eos_token_id` is one number or a list.
     pub eos_token_ids: Vec<u32>,
     /// Whether the output head is the embedding matrix and has no tensor of its own.
@@ -198,7 +197,6 @@ impl Config {
             rms_norm_eps: root.required_real(&limits::RMS_NORM_EPS)? as f32,
             max_position_embeddings: root.required_integer(&limits::MAX_POSITION_EMBEDDINGS)?,
             num_nextn_predict_layers: read_draft_layers(&root, model_type)?,
-            bos_token_id: root.integer(&token_id("bos_token_id", vocab_size))?.map(|id| id as u32),
             eos_token_ids: read_stop_ids(&root, vocab_size)?,
             tie_word_embeddings: root.boolean("tie_word_embeddings")?.unwrap_or(false),
             rope_theta,
@@ -479,7 +477,7 @@ fn read_scaling(section: &Section<'_>) -> Result<Option<Yarn>, ConfigError> {
         original_max_position_embeddings: section.required_integer(&limits::ORIGINAL_POSITIONS)? as f64,
         beta_fast: section.real(&limits::BETA_FAST)?.unwrap_or(32.0),
         beta_slow: section.real(&limits::BETA_SLOW)?.unwrap_or(1.0),
-        mscale: section.real(&limits::MSCALE)?.unwrap_or(1.0),
+        mscale: section.real(&limits::MSCALE)?,
         mscale_all_dim: section.real(&limits::MSCALE_ALL_DIM)?.unwrap_or(0.0),
     };
     if yarn.beta_slow >= yarn.beta_fast {

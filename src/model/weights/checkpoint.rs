@@ -12,8 +12,11 @@ use super::matrix::{BLOCK, Bytes, Matrix, Stored, read_elements};
 use super::regular_file;
 use crate::model::mapped_file::MappedFile;
 
-/// The suffix of the tensor that holds an FP8 weight's block scales. The name says "inverse", the value multiplies.
-const SCALE_SUFFIX: &str = "_scale_inv";
+/// The name of the tensor that holds the block scales of the FP8 weight `tensor`. It says "inverse", but the value
+/// multiplies.
+pub fn scales_of(tensor: &str) -> String {
+    format!("{tensor}_scale_inv")
+}
 
 /// The weights of a checkpoint: `model.safetensors`, or the shards named by `model.safetensors.index.json`.
 #[derive(Debug)]
@@ -89,9 +92,9 @@ impl Checkpoint {
         self.tensors.contains_key(tensor)
     }
 
-    /// The names of all tensors, in no order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+    /// All tensors with their names, in no order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &TensorInfo)> {
+        self.tensors.iter().map(|(name, (_, info))| (name.as_str(), info))
     }
 
     /// The file that says what there is: the only one, or the index.
@@ -135,7 +138,7 @@ impl Checkpoint {
     }
 
     fn block_scales(&self, weight: &str, rows: usize, columns: usize) -> Result<Vec<f32>, WeightsError> {
-        let tensor = format!("{weight}{SCALE_SUFFIX}");
+        let tensor = scales_of(weight);
         let grid_columns = columns.div_ceil(BLOCK);
         let shape = [rows.div_ceil(BLOCK), grid_columns];
         let (file, info) = self.tensor(&tensor, &shape)?;

@@ -14,7 +14,7 @@ pub mod index;
 mod matrix;
 pub(super) mod regular_file;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, scales_of};
 pub use error::WeightsError;
 pub use header::{Dtype, TensorInfo};
 pub use matrix::{BLOCK, Matrix};

@@ -105,7 +105,6 @@ fn published_v3_is_read_in_full() {
         rms_norm_eps: 1e-6,
         max_position_embeddings: 163_840,
         num_nextn_predict_layers: 1,
-        bos_token_id: Some(0),
         eos_token_ids: vec![1],
         tie_word_embeddings: false,
         rope_theta: 10_000.0,
@@ -114,7 +113,7 @@ fn published_v3_is_read_in_full() {
             original_max_position_embeddings: 4096.0,
             beta_fast: 32.0,
             beta_slow: 1.0,
-            mscale: 1.0,
+            mscale: Some(1.0),
             mscale_all_dim: 1.0,
         }),
         quantization: Some(Quantization { activation_scale: ScaleFormat::F32 }),
@@ -134,8 +133,8 @@ fn published_v2_lite_and_v2_are_read() {
     assert_eq!(lite.model_type, ModelType::DeepseekV2);
     assert_eq!((lite.scoring, lite.topk_method), (Scoring::Softmax, TopkMethod::Greedy));
     assert_eq!((lite.q_lora_rank, lite.quantization), (None, None));
-    assert_eq!((lite.bos_token_id, lite.eos_token_ids.as_slice()), (Some(100_000), [100_001].as_slice()));
-    assert_eq!(lite.rope_scaling.map(|yarn| (yarn.mscale, yarn.mscale_all_dim)), Some((0.707, 0.707)));
+    assert_eq!(lite.eos_token_ids, [100_001]);
+    assert_eq!(lite.rope_scaling.map(|yarn| (yarn.mscale, yarn.mscale_all_dim)), Some((Some(0.707), 0.707)));
     assert!(!lite.has_mtp() && !lite.norm_topk_prob);
 
     let v2 = config(V2_LITE, V2);
@@ -198,7 +197,7 @@ fn variations_without_meaning_change_nothing() {
         r#"{"attention_bias": "absent", "hidden_act": null, "moe_layer_freq": "absent", "num_key_value_heads": null}"#,
         r#"{"scoring_func": "absent", "topk_method": null, "tie_word_embeddings": "absent"}"#,
         r#"{"rope_theta": 1e4, "rms_norm_eps": 0.000001, "attention_dropout": "anything", "new_field": [{}]}"#,
-        r#"{"rope_scaling": {"beta_fast": null, "beta_slow": "absent", "mscale": "absent"}}"#,
+        r#"{"rope_scaling": {"beta_fast": null, "beta_slow": "absent"}}"#,
         r#"{"rope_scaling": {"type": "absent", "rope_type": "yarn"}}"#,
         r#"{"rope_scaling": {"rope_type": "yarn", "factor": 40.0, "rope_theta": 10000}}"#,
         r#"{"quantization_config": {"fmt": "absent", "activation_scheme": null, "scale_fmt": null}}"#,
@@ -228,12 +227,11 @@ fn variations_with_meaning_are_kept() {
     assert_eq!(config(V3, r#"{"n_shared_experts": 0}"#).n_shared_experts, 0);
     assert_eq!(config(V3, r#"{"eos_token_id": [1, 129279]}"#).eos_token_ids, [1, 129_279]);
     assert_eq!(config(V3, r#"{"eos_token_id": null}"#).eos_token_ids, [0; 0]);
-    assert_eq!(config(V3, r#"{"bos_token_id": null}"#).bos_token_id, None);
     assert_eq!(config(V3, r#"{"rope_scaling": null}"#).rope_scaling, None);
     assert_eq!(config(V3, r#"{"rope_scaling": {"type": "default"}}"#).rope_scaling, None);
     let yarn =
         config(V3, r#"{"rope_scaling": {"mscale": "absent", "mscale_all_dim": "absent"}}"#).rope_scaling;
-    assert_eq!(yarn.map(|yarn| (yarn.mscale, yarn.mscale_all_dim)), Some((1.0, 0.0)));
+    assert_eq!(yarn.map(|yarn| (yarn.mscale, yarn.mscale_all_dim)), Some((None, 0.0)));
     let dense = config(V3, r#"{"first_k_dense_replace": 61}"#);
     assert!(!dense.is_moe_layer(60) && dense.is_moe_layer(61));
 }
@@ -293,7 +291,6 @@ proptest! {
             prop_assert!(config.first_k_dense_replace <= config.num_hidden_layers);
             prop_assert!(config.qk_head_dim() > config.qk_nope_head_dim && config.qk_rope_head_dim % 2 == 0);
             prop_assert!(config.rms_norm_eps > 0.0 && config.routed_scaling_factor.is_finite());
-            prop_assert!(config.bos_token_id.is_none_or(|id| (id as usize) < config.vocab_size));
             prop_assert!(config.eos_token_ids.iter().all(|id| (*id as usize) < config.vocab_size));
         }
     }
