@@ -109,7 +109,7 @@ fn sizes_that_the_tensors_do_not_have_are_refused() {
             Row {
                 name: "a layer fewer",
                 damage: |copy| copy.set(CONFIG, "/num_hidden_layers", json!(2)),
-                expected: "DIR/model.safetensors: tensor `model.layers.2.embed_tokens.weight` is missing, expected shape [512, 64]",
+                expected: "DIR/model.safetensors: tensor `model.layers.2.enorm.weight` is missing, expected shape [64]",
             },
             Row {
                 name: "two dense layers",

@@ -1,5 +1,8 @@
 //! Tensors that do not fit the configuration, and scales.
 
+use rorqual::model::generate::GenerateOptions;
+use rorqual::model::{Pretrained, generate};
+
 use crate::assert_messages;
 use crate::copy::Base;
 use crate::safetensors_file::{SafetensorsFile, Tensor};
@@ -94,11 +97,6 @@ fn missing_tensors_are_named() {
                 "draft module's norm",
                 |file| file.remove("model.layers.3.hnorm.weight"),
                 "DIR/model.safetensors: tensor `model.layers.3.hnorm.weight` is missing, expected shape [64]",
-            ),
-            (
-                "draft module's head",
-                |file| file.remove("model.layers.3.shared_head.head.weight"),
-                "DIR/model.safetensors: tensor `model.layers.3.shared_head.head.weight` is missing, expected shape [512, 64]",
             ),
             (
                 "another name",
@@ -309,6 +307,59 @@ fn scales_must_scale() {
     );
 }
 
+/// A tensor that the network has no place for may mean that another network was meant.
+#[test]
+fn tensors_without_a_place_are_refused() {
+    fn add(file: &mut SafetensorsFile, name: &str) {
+        let tensor =
+            Tensor { name: name.to_owned(), dtype: "F32".to_owned(), shape: vec![1], bytes: vec![0; 4] };
+        file.tensors.push(tensor);
+    }
+    assert_tensors_refused(
+        Base::Mtp,
+        &[
+            (
+                "a bias of the head",
+                |file| add(file, "lm_head.bias"),
+                "DIR/model.safetensors: tensor `lm_head.bias` has no place in the network of 3 layers that config.json describes",
+            ),
+            (
+                "a bias of the last norm",
+                |file| add(file, "model.norm.bias"),
+                "DIR/model.safetensors: tensor `model.norm.bias` has no place in the network of 3 layers that config.json describes",
+            ),
+            (
+                "scales of a weight that is not quantised",
+                |file| add(file, "lm_head.weight_scale_inv"),
+                "DIR/model.safetensors: tensor `lm_head.weight_scale_inv` has no place in the network of 3 layers that config.json describes",
+            ),
+            (
+                "a part of sparse attention",
+                |file| add(file, "model.layers.0.self_attn.indexer.wk.weight"),
+                "DIR/model.safetensors: tensor `model.layers.0.self_attn.indexer.wk.weight` has no place in the network of 3 layers that config.json describes",
+            ),
+        ],
+    );
+}
+
+/// The draft module's embedding and head are copies of the trunk's.
+#[test]
+fn the_draft_module_needs_no_copies() {
+    let options = GenerateOptions { max_new_tokens: 12, speculate: true, ..GenerateOptions::default() };
+    let prompt = vec![0, 9, 7, 17, 12, 18];
+    let generated = |pretrained: &Pretrained| {
+        let prompts = std::slice::from_ref(&prompt);
+        generate(&pretrained.network, prompts, &options, &mut (), &mut ()).expect("tokens").sequences
+    };
+    let copy = Base::TrainedFp8.copy();
+    let with_copies = generated(&copy.open().expect("a good checkpoint"));
+    copy.edit_weights(|file| {
+        file.remove("model.layers.3.embed_tokens.weight");
+        file.remove("model.layers.3.shared_head.head.weight");
+    });
+    assert_eq!(generated(&copy.open().expect("the trunk's stand in")), with_copies);
+}
+
 /// What is strange but harmless stays allowed.
 #[test]
 fn harmless_tensors_are_accepted() {
@@ -321,6 +372,14 @@ fn harmless_tensors_are_accepted() {
             bytes: Vec::new(),
         };
         file.tensors.push(unknown);
+        // So transformers writes the shared experts of a network that has none.
+        let empty = Tensor {
+            name: "model.layers.1.mlp.shared_experts.extra.weight".to_owned(),
+            dtype: "BF16".to_owned(),
+            shape: vec![128, 0],
+            bytes: Vec::new(),
+        };
+        file.tensors.push(empty);
         file.set_f32("model.layers.3.eh_proj.weight_scale_inv", 0, 0.0);
         file.set_f32("model.layers.3.eh_proj.weight_scale_inv", 1, -0.0);
     });

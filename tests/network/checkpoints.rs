@@ -110,7 +110,7 @@ fn tiny_v32_is_refused() {
 
 #[test]
 fn every_fixture_has_a_case() {
-    let elsewhere = ["tiny-r1-fp8", "tiny-v32", "units"];
+    let elsewhere = ["tiny-r1-fp8", "tiny-v32", "units", "variants"];
     let mut found: Vec<String> = fs::read_dir(fixture(""))
         .expect("the folder of fixtures")
         .map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"))

@@ -47,7 +47,8 @@ fn every_variant_is_listed() {
 /// All of them, so that one mistake does not hide another.
 #[test]
 fn variants_agree_with_transformers() {
-    let wrong: Vec<&str> = VARIANTS.into_iter().filter(|name| catch_unwind(|| check(name)).is_err()).collect();
+    let wrong: Vec<&str> =
+        VARIANTS.into_iter().filter(|name| catch_unwind(|| check(name)).is_err()).collect();
     assert!(wrong.is_empty(), "see above for each of {wrong:?}");
 }
 

@@ -56,6 +56,9 @@ fn ranked(scores: &[f32], candidates: &[usize], rank: usize) -> usize {
 }
 
 fn groups_by_count(biased: &[f32], spec: &GateSpec) -> Vec<usize> {
+    if spec.method == TopkMethod::Greedy {
+        return (0..spec.groups).collect();
+    }
     let size = spec.experts / spec.groups;
     let scores: Vec<f32> = (0..spec.groups)
         .map(|group| {
