@@ -139,23 +139,27 @@ impl<'a> WeightTile<'a> {
         let columns = weight.columns();
         let padded_rows = rows.len().next_multiple_of(LANES);
         let mut transposed = vec![0.0; columns * padded_rows];
-        let mut strip = vec![0.0; LANES * columns];
+        // A few rows and columns at a time, which stay in the first-level cache between reading and transposing.
+        let mut strip = [0.0; LANES * BLOCK];
         for first in (0..rows.len()).step_by(LANES) {
             let present = LANES.min(rows.len() - first);
-            strip[present * columns..].fill(0.0);
-            for (lane, row) in strip.chunks_mut(columns.max(1)).take(present).enumerate() {
-                let at = rows.start + first + lane;
-                match numerics.precision {
-                    Precision::F32 => weight.read_row(at, row),
-                    Precision::Kernel => {
-                        weight.read_row_unscaled(at, row);
-                        if !weight.is_block_scaled() {
-                            numerics.round(row);
+            strip[present * BLOCK..].fill(0.0);
+            for (column_block, out) in transposed.chunks_mut(BLOCK * padded_rows).enumerate() {
+                let run = out.len() / padded_rows;
+                for (lane, row) in strip.chunks_mut(BLOCK).take(present).enumerate() {
+                    let (at, row) = (rows.start + first + lane, &mut row[..run]);
+                    match numerics.precision {
+                        Precision::F32 => weight.read_block(at, column_block, row),
+                        Precision::Kernel => {
+                            weight.read_block_unscaled(at, column_block, row);
+                            if !weight.is_block_scaled() {
+                                numerics.round(row);
+                            }
                         }
                     }
                 }
+                transpose_strip(&strip, run, &mut out[first..], padded_rows);
             }
-            transpose_strip(&strip, columns, &mut transposed[first..], padded_rows);
         }
         Self { weight, rows, transposed, padded_rows }
     }
@@ -196,14 +200,12 @@ impl<'a> WeightTile<'a> {
     }
 }
 
-/// Writes a strip `[16, columns]` as `[columns, 16]`, rows `stride` apart.
+/// Writes the first `columns` columns of a strip `[16, 128]` as `[columns, 16]`, rows `stride` apart.
 #[multiversion(targets("x86_64+avx512f", "x86_64+avx2"))]
-fn transpose_strip(strip: &[f32], columns: usize, out: &mut [f32], stride: usize) {
-    let mut rows = strip.chunks_exact(columns.max(1));
-    let rows: [&[f32]; LANES] = std::array::from_fn(|_| rows.next().unwrap_or(&[]));
+fn transpose_strip(strip: &[f32; LANES * BLOCK], columns: usize, out: &mut [f32], stride: usize) {
     for (column, out) in out.chunks_mut(stride).enumerate().take(columns) {
         let out: &mut [f32; LANES] = out.first_chunk_mut().expect("a padded row holds every lane");
-        *out = std::array::from_fn(|lane| rows[lane][column]);
+        *out = std::array::from_fn(|lane| strip[lane * BLOCK + column]);
     }
 }
 

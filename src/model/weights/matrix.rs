@@ -120,29 +120,46 @@ impl Matrix {
     /// # Panics
     /// If `row` is out of range or `out` does not have `columns` elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        self.read_row_unscaled(row, out);
+        assert_eq!(out.len(), self.columns, "a row of {}x{}", self.rows, self.columns);
+        for (column_block, run) in out.chunks_mut(BLOCK).enumerate() {
+            self.read_block(row, column_block, run);
+        }
+    }
+
+    /// Reads the elements of row `row` that share a scale, columns `column_block * 128 ..`, into `out` (128 elements,
+    /// fewer at the edge), scales applied as by [`Self::read_row`].
+    ///
+    /// # Panics
+    /// If the block is out of range or `out` does not have its length.
+    pub fn read_block(&self, row: usize, column_block: usize, out: &mut [f32]) {
+        self.read_block_unscaled(row, column_block, out);
         if self.is_block_scaled() {
-            for (column_block, run) in out.chunks_mut(BLOCK).enumerate() {
-                let scale = self.scale(row, column_block);
-                for value in run {
-                    *value *= scale;
-                }
+            let scale = self.scale(row, column_block);
+            for value in out {
+                *value *= scale;
             }
         }
     }
 
-    /// Reads row `row` into `out` `[columns]`, scales left out: the values of the codes themselves.
+    /// [`Self::read_block`] with the scale left out: the values of the codes themselves.
     ///
     /// # Panics
-    /// If `row` is out of range or `out` does not have `columns` elements.
-    pub fn read_row_unscaled(&self, row: usize, out: &mut [f32]) {
-        assert!(row < self.rows && out.len() == self.columns, "row {row} of {}x{}", self.rows, self.columns);
-        let row_bytes = self.columns * self.stored.element_bytes();
+    /// If the block is out of range or `out` does not have its length.
+    pub fn read_block_unscaled(&self, row: usize, column_block: usize, out: &mut [f32]) {
+        let first = column_block * BLOCK;
+        assert!(
+            row < self.rows && first < self.columns && out.len() == BLOCK.min(self.columns - first),
+            "block {column_block} of row {row} of {}x{}",
+            self.rows,
+            self.columns
+        );
         let all = match &self.bytes {
             Bytes::Mapped(file, range) => &file[range.clone()],
             Bytes::Owned(bytes) => bytes,
         };
-        read_elements(&self.stored, &all[row * row_bytes..][..row_bytes], out);
+        let element_bytes = self.stored.element_bytes();
+        let start = (row * self.columns + first) * element_bytes;
+        read_elements(&self.stored, &all[start..][..out.len() * element_bytes], out);
     }
 }
 
