@@ -82,8 +82,9 @@ pub struct DraftSegment<'a> {
     pub cache: &'a mut LatentCache,
 }
 
-/// Sees the values between the layers as a batch passes. Rows are those of the batch, segment after segment.
-pub trait Observer {
+/// Sees the values between the layers as a batch passes. Rows are those of the batch, segment after segment. It is
+/// called on a thread of the pool.
+pub trait Observer: Send {
     /// The residual stream before layer `layer`, or behind the last: `[tokens, hidden]`.
     fn residual(&mut self, layer: usize, stream: &[f32]) {
         let _ = (layer, stream);
@@ -189,14 +190,18 @@ impl Model {
             tokens.extend_from_slice(segment.tokens);
         }
         let rotations = batch.rotations(&self.rope);
-        let mut stream = embedding(&self.embedding, &tokens, self.numerics);
-        for (layer, block) in self.blocks.iter().enumerate() {
-            observer.residual(layer, &stream);
-            self.block(block, layer, layer, &mut stream, &rotations, &mut batch.rows, observer);
-        }
-        observer.residual(self.blocks.len(), &stream);
+        let rows = &mut batch.rows;
+        let states = on_pool(|| {
+            let mut stream = embedding(&self.embedding, &tokens, self.numerics);
+            for (layer, block) in self.blocks.iter().enumerate() {
+                observer.residual(layer, &stream);
+                self.block(block, layer, layer, &mut stream, &rotations, rows, observer);
+            }
+            observer.residual(self.blocks.len(), &stream);
+            rms_norm(&stream, &self.norm, self.config.rms_norm_eps, self.numerics)
+        });
         batch.finish();
-        Ok(rms_norm(&stream, &self.norm, self.config.rms_norm_eps, self.numerics))
+        Ok(states)
     }
 
     /// Logits of final states `[tokens, hidden]`: f32 `[tokens, vocab]`.
@@ -236,15 +241,19 @@ impl Model {
             hidden.extend_from_slice(segment.hidden);
         }
         let rotations = batch.rotations(&self.rope);
-        let epsilon = self.config.rms_norm_eps;
-        let embedded = embedding(&mtp.embedding, &tokens, self.numerics);
-        let mut stream = mtp.join(&embedded, &hidden, epsilon, self.numerics);
-        let layer = self.blocks.len();
-        observer.residual(layer, &stream);
-        self.block(&mtp.block, layer, 0, &mut stream, &rotations, &mut batch.rows, observer);
-        observer.residual(layer + 1, &stream);
+        let rows = &mut batch.rows;
+        let states = on_pool(|| {
+            let epsilon = self.config.rms_norm_eps;
+            let embedded = embedding(&mtp.embedding, &tokens, self.numerics);
+            let mut stream = mtp.join(&embedded, &hidden, epsilon, self.numerics);
+            let layer = self.blocks.len();
+            observer.residual(layer, &stream);
+            self.block(&mtp.block, layer, 0, &mut stream, &rotations, rows, observer);
+            observer.residual(layer + 1, &stream);
+            rms_norm(&stream, &mtp.head_norm, epsilon, self.numerics)
+        });
         batch.finish();
-        Ok(rms_norm(&stream, &mtp.head_norm, epsilon, self.numerics))
+        Ok(states)
     }
 
     /// Logits of states from [`Self::draft`]: f32 `[tokens, vocab]`; empty without a module.
@@ -318,6 +327,12 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// Runs a whole pass on one thread of the pool, which shares out each product from there. Called from outside, every
+/// product would have to be handed to the pool and waited for.
+fn on_pool<R: Send>(pass: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| pass())
 }
 
 /// The rows of a batch and their positions.
