@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
+use super::weights::regular_file;
+
 /// A file's bytes, mapped read-only.
 #[derive(Debug)]
 pub struct MappedFile {
@@ -27,14 +29,10 @@ impl MappedFile {
     /// # Errors
     /// What the operating system says when `path` cannot be opened or mapped, is no regular file, or is empty.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        if !metadata.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        if metadata.len() == 0 {
+        if regular_file::metadata(path)?.len() == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file is empty"));
         }
+        let file = File::open(path)?;
         // SAFETY: the map is private to this value and never written; that nobody truncates the file meanwhile is
         // the documented condition of every use of a mapped checkpoint.
         let map = unsafe { Mmap::map(&file)? };

@@ -180,9 +180,7 @@ impl Checkpoint {
 }
 
 fn open_file(path: &Path) -> Result<(Arc<MappedFile>, BTreeMap<String, TensorInfo>), WeightsError> {
-    let file = regular_file::metadata(path)
-        .and_then(|_| MappedFile::open(path))
-        .map_err(|source| WeightsError::Io { file: path.to_owned(), source })?;
+    let file = MappedFile::open(path).map_err(|source| WeightsError::Io { file: path.to_owned(), source })?;
     let tensors = header::parse(&file, path)?;
     Ok((Arc::new(file), tensors))
 }
