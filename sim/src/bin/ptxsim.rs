@@ -1,0 +1,194 @@
+//! `ptxsim`: runs launch files and checks PTX.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile};
+use rorqual_sim::{Options, Precision, Report, Verdict};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Runs PTX kernels on the CPU and says what is wrong with them.
+///
+/// Exit status: 0 done, 1 the program is wrong or deadlocked, 2 bad usage or input, 3 inconclusive.
+#[derive(Parser)]
+#[command(version)]
+struct Command {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run the launches of a launch file.
+    Run(Run),
+    /// Parse and verify a PTX file.
+    Check {
+        /// The PTX file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct Run {
+    /// The launch file.
+    launch: PathBuf,
+    /// What to check: `all`, or some of bounds,init,sync.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    check: Vec<String>,
+    /// How matrix products are added up.
+    #[arg(long, value_enum, default_value_t = PrecisionArgument::Exact)]
+    precision: PrecisionArgument,
+    /// Orders everything that the PTX ISA leaves open.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Move approximate results within their documented error, by the seed.
+    #[arg(long)]
+    perturb: bool,
+    /// Warp instructions that a launch may issue.
+    #[arg(long, default_value_t = Options::default().instruction_budget)]
+    budget: u64,
+    /// Threads of the host; all cores if 0.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// Write counters as JSON.
+    #[arg(long)]
+    counters: Option<PathBuf>,
+    /// Print one JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PrecisionArgument {
+    /// A chain of f32 fused multiply-adds.
+    Exact,
+    /// As the chip adds.
+    Hardware,
+}
+
+/// Bad usage or input.
+const BAD_INPUT: u8 = 2;
+
+/// The checks that are built.
+const CHECKS: [&str; 3] = ["bounds", "init", "sync"];
+
+fn main() -> ExitCode {
+    let result = match Command::parse().action {
+        Action::Run(run) => run_launches(&run),
+        Action::Check { file } => check(&file),
+    };
+    result.unwrap_or_else(|message| {
+        complain(&format!("error: {message}"));
+        ExitCode::from(BAD_INPUT)
+    })
+}
+
+/// A line on standard error; where there is none, the exit status has to do.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn check(file: &Path) -> Result<ExitCode, String> {
+    let in_file = |message: String| format!("{}: {message}", file.display());
+    let bytes = std::fs::read(file).map_err(|error| in_file(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| in_file("not UTF-8 text".to_owned()))?;
+    let module = rorqual_ptx::parse(&text).map_err(|error| in_file(error.to_string()))?;
+    let verified = rorqual_ptx::verify::verify(module).map_err(|error| in_file(error.to_string()))?;
+    let functions = verified.functions.iter().filter(|function| function.body.is_some()).count();
+    complain(&format!("{}: {} with {functions} functions, no errors", file.display(), verified.target));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
+    let checks = chosen_checks(&arguments.check)?;
+    let options = Options {
+        seed: arguments.seed,
+        precision: match arguments.precision {
+            PrecisionArgument::Exact => Precision::Exact,
+            PrecisionArgument::Hardware => Precision::Hardware,
+        },
+        perturb_approximations: arguments.perturb,
+        check_initialized: checks.contains(&"init"),
+        count_accesses: arguments.counters.is_some(),
+        instruction_budget: arguments.budget,
+        threads: arguments.threads,
+        ..Options::default()
+    };
+    let folder = arguments.launch.parent().unwrap_or(Path::new(""));
+    let file = LaunchFile::read(&arguments.launch).map_err(|error| error.to_string())?;
+    let outcome = launch_file::run(&file, folder, &options).map_err(|error| error.to_string())?;
+    for (name, bytes) in &outcome.saved {
+        if let Some(path) = &file.buffers[name].save {
+            write(&folder.join(path), bytes)?;
+        }
+    }
+    if let Some(path) = &arguments.counters {
+        write(path, format!("{:#}\n", counters(&outcome)).as_bytes())?;
+    }
+    report(&outcome, &checks, arguments.json)
+}
+
+fn chosen_checks(asked: &[String]) -> Result<Vec<&'static str>, String> {
+    let mut chosen = Vec::new();
+    for name in asked {
+        match (name.as_str(), CHECKS.iter().find(|check| *check == name)) {
+            ("all", _) => chosen.extend(CHECKS),
+            (_, Some(check)) => chosen.push(*check),
+            _ => return Err(format!("check `{name}` is not built; there are all, {}", CHECKS.join(", "))),
+        }
+    }
+    chosen.sort_unstable();
+    chosen.dedup();
+    Ok(chosen)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    std::fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
+}
+
+/// Reports to standard error, JSON and the text of `printf` to standard output.
+fn report(outcome: &FileOutcome, checks: &[&str], as_json: bool) -> Result<ExitCode, String> {
+    for report in &outcome.reports {
+        complain(&report.to_string());
+    }
+    let mut out = std::io::stdout().lock();
+    let written = if as_json {
+        let object = json!({
+            "verdict": outcome.verdict().name(),
+            "reports": outcome.reports.iter().map(report_json).collect::<Vec<_>>(),
+            "checks": checks,
+            "output": String::from_utf8_lossy(&outcome.output),
+        });
+        writeln!(out, "{object}")
+    } else {
+        out.write_all(&outcome.output)
+    };
+    written.and_then(|()| out.flush()).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    Ok(ExitCode::from(match outcome.verdict() {
+        Verdict::Ok => 0,
+        Verdict::Undefined | Verdict::Deadlock => 1,
+        Verdict::Unsupported | Verdict::Limit => 3,
+    }))
+}
+
+fn report_json(report: &Report) -> Value {
+    json!({
+        "rule": report.rule.name(),
+        "kernel": report.kernel,
+        "line": report.line,
+        "other_line": report.other_line,
+        "source": report.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
+        "message": report.message,
+    })
+}
+
+/// Counters of each launch.
+fn counters(outcome: &FileOutcome) -> Value {
+    let launches = outcome.counters.iter().map(|(kernel, counters)| {
+        let mut object = rorqual_sim::counters::to_json(counters);
+        object["kernel"] = json!(kernel);
+        object
+    });
+    json!({ "launches": launches.collect::<Vec<_>>() })
+}

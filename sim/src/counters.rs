@@ -1,0 +1,233 @@
+//! Counters of a launch: what was issued and moved. The same bytes for the same program, whatever the threads.
+
+/// What a micro-operation counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// Integer arithmetic and logic, comparison, selection.
+    Integer,
+    /// f32 arithmetic.
+    Float,
+    /// f16 and bf16 arithmetic.
+    Half,
+    /// f64 arithmetic.
+    Double,
+    /// Approximations of the special function unit.
+    Special,
+    /// Conversions.
+    Conversion,
+    /// Register moves.
+    Move,
+    /// Loads and stores of global memory, generic addresses included.
+    Global,
+    /// Loads and stores of shared memory.
+    Shared,
+    /// Loads and stores of local memory.
+    Local,
+    /// Loads of parameters and constants.
+    Parameter,
+    /// Atomics and reductions in memory.
+    Atomic,
+    /// Asynchronous copies and tensor-map operations.
+    AsyncCopy,
+    /// Barriers, fences and waits.
+    Barrier,
+    /// Shuffles, votes, matches and warp reductions.
+    Warp,
+    /// Matrix products and matrix moves.
+    Matrix,
+    /// Branches, calls, returns and the rest.
+    Control,
+}
+
+impl Class {
+    /// Every class.
+    pub const ALL: [Self; 17] = [
+        Self::Integer,
+        Self::Float,
+        Self::Half,
+        Self::Double,
+        Self::Special,
+        Self::Conversion,
+        Self::Move,
+        Self::Global,
+        Self::Shared,
+        Self::Local,
+        Self::Parameter,
+        Self::Atomic,
+        Self::AsyncCopy,
+        Self::Barrier,
+        Self::Warp,
+        Self::Matrix,
+        Self::Control,
+    ];
+
+    /// The name in the counters file.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Integer => "integer",
+            Self::Float => "float",
+            Self::Half => "half",
+            Self::Double => "double",
+            Self::Special => "special",
+            Self::Conversion => "conversion",
+            Self::Move => "move",
+            Self::Global => "global",
+            Self::Shared => "shared",
+            Self::Local => "local",
+            Self::Parameter => "parameter",
+            Self::Atomic => "atomic",
+            Self::AsyncCopy => "async_copy",
+            Self::Barrier => "barrier",
+            Self::Warp => "warp",
+            Self::Matrix => "matrix",
+            Self::Control => "control",
+        }
+    }
+}
+
+/// Memory behaviour of one instruction (a PTX line), summed over its executions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccessCounters {
+    /// Warp-wide requests.
+    pub requests: u64,
+    /// Bytes asked for by active lanes.
+    pub bytes: u64,
+    /// Shared memory: passes through the 32 banks.
+    pub wavefronts: u64,
+    /// Shared memory: passes beyond what the size of the request needs.
+    pub conflicts: u64,
+    /// Global memory: 32-byte sectors touched.
+    pub sectors: u64,
+}
+
+impl AccessCounters {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+        self.wavefronts += other.wavefronts;
+        self.conflicts += other.conflicts;
+        self.sectors += other.sectors;
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Issued warp instructions by [`Class`].
+    pub issued: [u64; Class::ALL.len()],
+    /// Lanes that were active in them, summed, by class.
+    pub active_lanes: [u64; Class::ALL.len()],
+    /// Per PTX line; empty unless asked for.
+    pub accesses: Vec<AccessCounters>,
+    /// Bytes read from global memory by loads, bulk copies and TMA.
+    pub global_read_bytes: u64,
+    /// Bytes written to global memory.
+    pub global_written_bytes: u64,
+    /// Bytes read from shared memory by loads.
+    pub shared_read_bytes: u64,
+    /// Bytes written to shared memory by stores.
+    pub shared_written_bytes: u64,
+    /// Bulk and tensor copies from global to shared memory.
+    pub bulk_loads: u64,
+    /// Bytes they delivered, filled ones included.
+    pub bulk_loaded_bytes: u64,
+    /// Bulk and tensor copies and reductions from shared to global memory.
+    pub bulk_stores: u64,
+    /// Bytes they wrote.
+    pub bulk_stored_bytes: u64,
+    /// Bytes of boxes that lay outside of their tensors.
+    pub out_of_bounds_bytes: u64,
+    /// Arrivals at CTA barriers, by warp.
+    pub barrier_arrivals: u64,
+    /// Waits on mbarriers that were met at once.
+    pub mbarrier_waits_met: u64,
+    /// Waits on mbarriers that had to block.
+    pub mbarrier_waits_blocked: u64,
+    /// Multiply-adds of matrix instructions.
+    pub matrix_macs: u64,
+    /// Most 32-bit registers of a thread live at once.
+    pub max_live_registers: u64,
+}
+
+impl Counters {
+    /// Adds what another part of the launch counted.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.issued.iter_mut().zip(&other.issued) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.active_lanes.iter_mut().zip(&other.active_lanes) {
+            *mine += theirs;
+        }
+        if self.accesses.len() < other.accesses.len() {
+            self.accesses.resize(other.accesses.len(), AccessCounters::default());
+        }
+        for (mine, theirs) in self.accesses.iter_mut().zip(&other.accesses) {
+            mine.add(theirs);
+        }
+        self.global_read_bytes += other.global_read_bytes;
+        self.global_written_bytes += other.global_written_bytes;
+        self.shared_read_bytes += other.shared_read_bytes;
+        self.shared_written_bytes += other.shared_written_bytes;
+        self.bulk_loads += other.bulk_loads;
+        self.bulk_loaded_bytes += other.bulk_loaded_bytes;
+        self.bulk_stores += other.bulk_stores;
+        self.bulk_stored_bytes += other.bulk_stored_bytes;
+        self.out_of_bounds_bytes += other.out_of_bounds_bytes;
+        self.barrier_arrivals += other.barrier_arrivals;
+        self.mbarrier_waits_met += other.mbarrier_waits_met;
+        self.mbarrier_waits_blocked += other.mbarrier_waits_blocked;
+        self.matrix_macs += other.matrix_macs;
+        self.max_live_registers = self.max_live_registers.max(other.max_live_registers);
+    }
+
+    /// Issued warp instructions of all classes.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.issued.iter().sum()
+    }
+}
+
+/// The counters as the counters file has them; lines of PTX without accesses are left out.
+#[cfg(feature = "ptxsim")]
+#[must_use]
+pub fn to_json(counters: &Counters) -> serde_json::Value {
+    use serde_json::{Map, Value, json};
+    let by_class = |values: &[u64; Class::ALL.len()]| -> Value {
+        let entries = Class::ALL.iter().zip(values).filter(|(_, value)| **value > 0);
+        Value::Object(entries.map(|(class, value)| (class.name().to_owned(), json!(value))).collect())
+    };
+    let mut accesses = Map::new();
+    for (line, entry) in counters.accesses.iter().enumerate().filter(|(_, entry)| entry.requests > 0) {
+        accesses.insert(
+            line.to_string(),
+            json!({
+                "requests": entry.requests,
+                "bytes": entry.bytes,
+                "wavefronts": entry.wavefronts,
+                "conflicts": entry.conflicts,
+                "sectors": entry.sectors,
+            }),
+        );
+    }
+    json!({
+        "issued": by_class(&counters.issued),
+        "active_lanes": by_class(&counters.active_lanes),
+        "accesses": accesses,
+        "global_read_bytes": counters.global_read_bytes,
+        "global_written_bytes": counters.global_written_bytes,
+        "shared_read_bytes": counters.shared_read_bytes,
+        "shared_written_bytes": counters.shared_written_bytes,
+        "bulk_loads": counters.bulk_loads,
+        "bulk_loaded_bytes": counters.bulk_loaded_bytes,
+        "bulk_stores": counters.bulk_stores,
+        "bulk_stored_bytes": counters.bulk_stored_bytes,
+        "out_of_bounds_bytes": counters.out_of_bounds_bytes,
+        "barrier_arrivals": counters.barrier_arrivals,
+        "mbarrier_waits_met": counters.mbarrier_waits_met,
+        "mbarrier_waits_blocked": counters.mbarrier_waits_blocked,
+        "matrix_macs": counters.matrix_macs,
+        "max_live_registers": counters.max_live_registers,
+    })
+}

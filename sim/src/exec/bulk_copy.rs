@@ -1,0 +1,546 @@
+//! Bulk and tensor copies as agents of their own (PTX ISA 9.7.10.28.4 to 9.7.10.28.6).
+//!
+//! Issuing checks operands and marks what will be overwritten as undefined; the copy itself happens when the scheduler
+//! lets the agent go on. A load or exchange signals its mbarrier when done; a store first has read its source (which
+//! `wait_group.read` waits for), then has written.
+
+use crate::bulk::{self, BulkError, ReduceOp, ReduceType};
+use crate::cluster::{Asynchronous, ClusterState, Progress, rank_of};
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::decode::AddressSource;
+use crate::flight::BulkFlight;
+use crate::grid::Grid;
+use crate::memory::{MemoryError, SHARED_RANK_SHIFT, SharedMemory, Window, classify};
+use crate::program::{Flow, Step};
+use crate::registers::Source;
+use crate::report::{Fault, Rule};
+use crate::tensor_map::{Field, TENSOR_MAP_BYTES, TensorMap, TileSpec};
+use rorqual_ptx::types::Space;
+
+/// Which way a copy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Global to shared.
+    Load,
+    /// Shared to global.
+    Store,
+    /// Shared to the shared memory of another CTA.
+    Exchange,
+}
+
+/// A fault of a copy.
+fn fault(error: &BulkError) -> Box<Fault> {
+    let rule = match error {
+        BulkError::Memory(error) => memory_rule(error),
+        BulkError::TensorMap(error) if error.is_unsupported() => Rule::Unsupported,
+        BulkError::TensorMap(_) => Rule::TensorMap,
+        BulkError::Unsupported { .. } => Rule::Unsupported,
+        BulkError::Misaligned { .. } => Rule::Alignment,
+        _ => Rule::AsyncCopy,
+    };
+    Box::new(Fault::new(rule, error.to_string()))
+}
+
+/// The rule that an error of memory is about.
+#[must_use]
+pub fn memory_rule(error: &MemoryError) -> Rule {
+    if error.is_alignment() {
+        Rule::Alignment
+    } else if error.is_limit() {
+        Rule::MemoryBudget
+    } else {
+        Rule::Bounds
+    }
+}
+
+fn memory_fault(error: &MemoryError) -> Box<Fault> {
+    Box::new(Fault::new(memory_rule(error), error.to_string()))
+}
+
+fn to_shared(address: u64) -> u32 {
+    match classify(address) {
+        Window::Shared(address) => address,
+        _ => address as u32,
+    }
+}
+
+/// Same offset in the window of another CTA.
+const fn in_window(address: u32, rank: usize) -> u32 {
+    address & ((1 << SHARED_RANK_SHIFT) - 1) | (rank as u32) << SHARED_RANK_SHIFT
+}
+
+/// CTAs that a copy goes to: those of the multicast mask, or the one of the address.
+fn targets(context: &Context<'_>, destination: u32, multicast: Option<u64>) -> Result<Vec<usize>, Box<Fault>> {
+    let Some(mask) = multicast else { return Ok(vec![rank_of(destination)]) };
+    let count = context.cluster.ctas.len();
+    if mask == 0 || mask >> count != 0 {
+        return Err(Box::new(Fault::new(
+            Rule::AsyncCopy,
+            format!("multicast mask {mask:#x} in a cluster of {count} CTAs"),
+        )));
+    }
+    Ok((0..count).filter(|rank| mask >> rank & 1 == 1).collect())
+}
+
+/// Marks shared memory that a copy will fill as undefined until it has.
+fn undefine(cluster: &mut ClusterState, address: u32, bytes: u32) -> Result<(), Box<Fault>> {
+    let (_, flags) =
+        cluster.cta_of(address)?.shared.range_mut(address, bytes).map_err(|error| memory_fault(&error))?;
+    flags.fill(0);
+    Ok(())
+}
+
+/// Tells the mbarriers of the target CTAs that a copy is under way.
+fn announce(cluster: &mut ClusterState, mbarrier: u32, ranks: &[usize]) -> Result<(), Box<Fault>> {
+    for &rank in ranks {
+        cluster.mbarrier(in_window(mbarrier, rank))?.in_flight += 1;
+    }
+    Ok(())
+}
+
+/// Delivers bytes to an mbarrier.
+fn complete(cluster: &mut ClusterState, mbarrier: u32, bytes: u32) -> Result<(), Box<Fault>> {
+    let barrier = cluster.mbarrier(mbarrier)?;
+    barrier.in_flight -= 1;
+    barrier.complete_transactions(bytes)?;
+    Ok(())
+}
+
+/// Two CTAs' shared memories: the source's to read, the destination's to write.
+fn with_two<R>(
+    cluster: &mut ClusterState,
+    source: u32,
+    destination: u32,
+    act: impl FnOnce(&SharedMemory, &mut SharedMemory) -> Result<R, BulkError>,
+) -> Result<R, Box<Fault>> {
+    cluster.cta_of(source)?;
+    cluster.cta_of(destination)?;
+    let (from, to) = (rank_of(source), rank_of(destination));
+    if from == to {
+        return Err(Box::new(Fault::new(
+            Rule::AsyncCopy,
+            "a bulk copy from shared::cta to shared::cluster must go to another CTA",
+        )));
+    }
+    let (low, high) = cluster.ctas.split_at_mut(from.max(to));
+    let result = if from < to {
+        act(&low[from].shared, &mut high[0].shared)
+    } else {
+        act(&high[0].shared, &mut low[to].shared)
+    };
+    result.map_err(|error| fault(&error))
+}
+
+fn submit_store(context: &mut Context<'_>, lane: usize, work: Box<dyn Asynchronous>) {
+    let id = context.cluster.submit(context.warp_number, context.line, work);
+    let group = context.warp.flight.open_bulk_group[lane];
+    context.warp.flight.bulk.push(BulkFlight { id, lane: lane as u8, group, reading: true });
+}
+
+/// `cp.async.bulk` and `cp.reduce.async.bulk`, decoded.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkCopy {
+    /// Which way.
+    pub direction: Direction,
+    /// Destination address.
+    pub destination: AddressSource,
+    /// Source address.
+    pub source: AddressSource,
+    /// Size.
+    pub bytes: Source,
+    /// What a load or exchange signals.
+    pub mbarrier: Option<AddressSource>,
+    /// The multicast mask.
+    pub multicast: Option<Source>,
+    /// What a reduction does.
+    pub reduce: Option<(ReduceOp, ReduceType)>,
+}
+
+impl BulkCopy {
+    /// Starts a copy for each active lane.
+    ///
+    /// # Errors
+    ///
+    /// If its operands are wrong.
+    pub fn issue(&self, context: &mut Context<'_>) -> Step {
+        context.require_defined(self.bytes, "the size of a bulk copy")?;
+        if let Some(mask) = self.multicast {
+            context.require_defined(mask, "a multicast mask")?;
+        }
+        let (destinations, sources) = (self.destination.read(context)?, self.source.read(context)?);
+        let mbarriers = self.mbarrier.map(|mbarrier| mbarrier.read(context)).transpose()?;
+        let sizes = *context.u32(self.bytes);
+        for lane in context.active() {
+            let (destination, source, bytes) = (destinations[lane], sources[lane], sizes[lane]);
+            bulk::check_bulk(source, destination, u64::from(bytes)).map_err(|error| fault(&error))?;
+            if self.direction == Direction::Store {
+                let work = BulkStore { source: to_shared(source), destination, bytes, reduce: self.reduce, data: None, line: context.line };
+                submit_store(context, lane, Box::new(work));
+                continue;
+            }
+            let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
+            let shared = to_shared(destination);
+            let ranks = targets(context, shared, multicast)?;
+            let mbarrier = to_shared(mbarriers.expect("a load names an mbarrier")[lane]);
+            let barrier_ranks = if multicast.is_some() { ranks.clone() } else { vec![rank_of(mbarrier)] };
+            announce(context.cluster, mbarrier, &barrier_ranks)?;
+            for &rank in &ranks {
+                if self.reduce.is_none() && bytes > 0 {
+                    undefine(context.cluster, in_window(shared, rank), bytes)?;
+                }
+                let signal = if multicast.is_some() { in_window(mbarrier, rank) } else { mbarrier };
+                let work = BulkLoad {
+                    direction: self.direction,
+                    source,
+                    destination: in_window(shared, rank),
+                    bytes,
+                    mbarrier: signal,
+                    reduce: self.reduce,
+                };
+                context.cluster.submit(context.warp_number, context.line, Box::new(work));
+            }
+        }
+        context.cluster.changed();
+        Ok(Flow::Next)
+    }
+}
+
+/// A bulk copy into shared memory under way.
+#[derive(Debug)]
+struct BulkLoad {
+    direction: Direction,
+    source: u64,
+    destination: u32,
+    bytes: u32,
+    mbarrier: u32,
+    reduce: Option<(ReduceOp, ReduceType)>,
+}
+
+impl Asynchronous for BulkLoad {
+    fn advance(
+        &mut self,
+        cluster: &mut ClusterState,
+        grid: &Grid<'_>,
+        counters: &mut Counters,
+    ) -> Result<Progress, Box<Fault>> {
+        let Self { source, destination, bytes, .. } = *self;
+        match (self.direction, self.reduce) {
+            (Direction::Load, _) => {
+                let shared = &mut cluster.cta_of(destination)?.shared;
+                bulk::load_bulk(grid.global(), source, shared, destination, bytes).map_err(|error| fault(&error))?;
+                counters.global_read_bytes += u64::from(bytes);
+                counters.bulk_loads += 1;
+                counters.bulk_loaded_bytes += u64::from(bytes);
+            }
+            (_, None) => {
+                let source = to_shared(source);
+                with_two(cluster, source, destination, |from, to| bulk::copy_bulk(from, source, to, destination, bytes))?;
+            }
+            (_, Some((op, ty))) => {
+                let source = to_shared(source);
+                with_two(cluster, source, destination, |from, to| {
+                    bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
+                })?;
+            }
+        }
+        complete(cluster, self.mbarrier, bytes)?;
+        Ok(Progress::Done)
+    }
+}
+
+/// A bulk copy or reduction into global memory under way.
+#[derive(Debug)]
+struct BulkStore {
+    source: u32,
+    destination: u64,
+    bytes: u32,
+    reduce: Option<(ReduceOp, ReduceType)>,
+    /// The source, once read.
+    data: Option<(Vec<u8>, Vec<u8>)>,
+    line: u32,
+}
+
+impl Asynchronous for BulkStore {
+    fn advance(
+        &mut self,
+        cluster: &mut ClusterState,
+        grid: &Grid<'_>,
+        counters: &mut Counters,
+    ) -> Result<Progress, Box<Fault>> {
+        let Self { source, destination, bytes, line, .. } = *self;
+        if let Some((op, ty)) = self.reduce {
+            let shared = &cluster.cta_of(source)?.shared;
+            bulk::reduce_bulk_global(shared, source, grid.global(), destination, bytes, op, ty, line)
+                .map_err(|error| fault(&error))?;
+        } else if let Some((data, flags)) = &self.data {
+            grid.global().write_range(destination, data, flags, line).map_err(|error| memory_fault(&error))?;
+        } else {
+            let shared = &cluster.cta_of(source)?.shared;
+            let (data, flags) = shared.range(source, bytes).map_err(|error| memory_fault(&error))?;
+            self.data = Some((data.to_vec(), flags.to_vec()));
+            return Ok(Progress::Read);
+        }
+        counters.global_written_bytes += u64::from(bytes);
+        counters.bulk_stores += 1;
+        counters.bulk_stored_bytes += u64::from(bytes);
+        Ok(Progress::Done)
+    }
+}
+
+/// `cp.async.bulk.tensor` and `cp.reduce.async.bulk.tensor`, decoded.
+#[derive(Debug, Clone)]
+pub struct TensorCopy {
+    /// Which way.
+    pub direction: Direction,
+    /// Address of the tensor map.
+    pub map: AddressSource,
+    /// Whether that is an offset in the kernel's parameters.
+    pub map_is_parameter: bool,
+    /// Coordinates, innermost first.
+    pub coordinates: Vec<Source>,
+    /// Shared address.
+    pub shared: AddressSource,
+    /// What a load signals.
+    pub mbarrier: Option<AddressSource>,
+    /// The multicast mask.
+    pub multicast: Option<Source>,
+    /// What a reduction does.
+    pub reduce: Option<ReduceOp>,
+}
+
+impl TensorCopy {
+    /// Starts a copy for each active lane.
+    ///
+    /// # Errors
+    ///
+    /// If its operands are wrong.
+    pub fn issue(&self, context: &mut Context<'_>) -> Step {
+        for source in self.coordinates.iter().chain(&self.multicast) {
+            context.require_defined(*source, "a coordinate or mask of a tensor copy")?;
+        }
+        let (maps, shared) = (self.map.read(context)?, self.shared.read(context)?);
+        let mbarriers = self.mbarrier.map(|mbarrier| mbarrier.read(context)).transpose()?;
+        for lane in context.active() {
+            let spec = read_map(context, maps[lane], self.map_is_parameter)?;
+            let mut coordinates = [0; 5];
+            for (coordinate, source) in coordinates.iter_mut().zip(&self.coordinates) {
+                *coordinate = context.u32(*source)[lane].cast_signed();
+            }
+            let address = to_shared(shared[lane]);
+            let used = &coordinates[..self.coordinates.len()];
+            let store = self.direction == Direction::Store;
+            bulk::check_tile(&spec, used, address, store).map_err(|error| fault(&error))?;
+            if store {
+                if context.grid.options.strict_store_start {
+                    bulk::check_store_start(used).map_err(|error| fault(&error))?;
+                }
+                let work = TensorStore {
+                    spec,
+                    coordinates,
+                    rank: used.len(),
+                    shared: address,
+                    reduce: self.reduce,
+                    done: false,
+                    line: context.line,
+                };
+                submit_store(context, lane, Box::new(work));
+                continue;
+            }
+            let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
+            let ranks = targets(context, address, multicast)?;
+            let mbarrier = to_shared(mbarriers.expect("a load names an mbarrier")[lane]);
+            let barrier_ranks = if multicast.is_some() { ranks.clone() } else { vec![rank_of(mbarrier)] };
+            announce(context.cluster, mbarrier, &barrier_ranks)?;
+            for &rank in &ranks {
+                undefine(context.cluster, in_window(address, rank), spec.shared_bytes())?;
+                let work = TensorLoad {
+                    spec,
+                    coordinates,
+                    rank: used.len(),
+                    shared: in_window(address, rank),
+                    mbarrier: if multicast.is_some() { in_window(mbarrier, rank) } else { mbarrier },
+                };
+                context.cluster.submit(context.warp_number, context.line, Box::new(work));
+            }
+        }
+        context.cluster.changed();
+        Ok(Flow::Next)
+    }
+}
+
+/// A tensor copy into shared memory under way.
+#[derive(Debug)]
+struct TensorLoad {
+    spec: TileSpec,
+    coordinates: [i32; 5],
+    rank: usize,
+    shared: u32,
+    mbarrier: u32,
+}
+
+impl Asynchronous for TensorLoad {
+    fn advance(
+        &mut self,
+        cluster: &mut ClusterState,
+        grid: &Grid<'_>,
+        counters: &mut Counters,
+    ) -> Result<Progress, Box<Fault>> {
+        let coordinates = &self.coordinates[..self.rank];
+        let shared = &mut cluster.cta_of(self.shared)?.shared;
+        let bytes = bulk::load_tile(&self.spec, coordinates, grid.global(), shared, self.shared)
+            .map_err(|error| fault(&error))?;
+        let inside = bulk::inside_bytes(&self.spec, coordinates);
+        counters.out_of_bounds_bytes += u64::from(bytes - inside);
+        counters.global_read_bytes += u64::from(inside);
+        counters.bulk_loads += 1;
+        counters.bulk_loaded_bytes += u64::from(bytes);
+        complete(cluster, self.mbarrier, bytes)?;
+        Ok(Progress::Done)
+    }
+}
+
+/// A tensor copy or reduction into global memory under way.
+#[derive(Debug)]
+struct TensorStore {
+    spec: TileSpec,
+    coordinates: [i32; 5],
+    rank: usize,
+    shared: u32,
+    reduce: Option<ReduceOp>,
+    /// Whether the copy has been made; until the next turn only `wait_group.read` sees it.
+    done: bool,
+    line: u32,
+}
+
+impl Asynchronous for TensorStore {
+    fn advance(
+        &mut self,
+        cluster: &mut ClusterState,
+        grid: &Grid<'_>,
+        counters: &mut Counters,
+    ) -> Result<Progress, Box<Fault>> {
+        if self.done {
+            return Ok(Progress::Done);
+        }
+        let coordinates = &self.coordinates[..self.rank];
+        let shared = &cluster.cta_of(self.shared)?.shared;
+        let written = match self.reduce {
+            None => bulk::store_tile(&self.spec, coordinates, shared, self.shared, grid.global(), self.line),
+            Some(op) => bulk::reduce_tile(&self.spec, coordinates, op, shared, self.shared, grid.global(), self.line),
+        };
+        let written = written.map_err(|error| fault(&error))?;
+        counters.global_written_bytes += u64::from(written);
+        counters.bulk_stores += 1;
+        counters.bulk_stored_bytes += u64::from(written);
+        self.done = true;
+        Ok(Progress::Read)
+    }
+}
+
+/// The tensor map at an address: in the parameters, or in global memory.
+fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<TileSpec, Box<Fault>> {
+    let mut bytes = [0; TENSOR_MAP_BYTES];
+    let window = if is_parameter { Window::Param(address as u32) } else { classify(address) };
+    if address % 64 != 0 {
+        return Err(Box::new(Fault::new(
+            Rule::TensorMap,
+            format!("the tensor map at {address:#x} is not 64-byte aligned"),
+        )));
+    }
+    match window {
+        Window::Param(offset) => {
+            let range = offset as usize..offset as usize + TENSOR_MAP_BYTES;
+            let found = context.grid.parameters.get(range).ok_or_else(|| {
+                Fault::new(Rule::Bounds, format!("a tensor map at byte {offset} of the kernel's parameters"))
+            })?;
+            bytes.copy_from_slice(found);
+        }
+        Window::Global => {
+            let mut flags = [0; TENSOR_MAP_BYTES];
+            context
+                .grid
+                .global()
+                .read_range(address, &mut bytes, &mut flags)
+                .map_err(|error| memory_fault(&error))?;
+        }
+        _ => {
+            return Err(Box::new(Fault::new(
+                Rule::TensorMap,
+                format!("the tensor map at {address:#x} is neither in global memory nor a parameter"),
+            )));
+        }
+    }
+    let map = TensorMap::from_bytes(&bytes).and_then(|map| map.decode());
+    map.map_err(|error| fault(&BulkError::TensorMap(error)))
+}
+
+/// `tensormap.replace`
+///
+/// # Errors
+///
+/// If there is no tensor map, or the value is none of the field.
+pub fn replace_field(
+    context: &mut Context<'_>,
+    address: AddressSource,
+    space: Space,
+    field: Field,
+    ordinal: u32,
+    (value, wide): (Source, bool),
+) -> Step {
+    context.require_defined(value, "the value of tensormap.replace")?;
+    let addresses = address.read(context)?;
+    for lane in context.active() {
+        let value = if wide { context.u64(value)[lane] } else { u64::from(context.u32(value)[lane]) };
+        let (address, line) = (addresses[lane], context.line);
+        let shared = match (space, classify(address)) {
+            (Space::Shared | Space::SharedCluster, _) => Some(address as u32),
+            (_, Window::Shared(address)) => Some(address),
+            _ => None,
+        };
+        let mut bytes = [0; TENSOR_MAP_BYTES];
+        let mut flags = [0; TENSOR_MAP_BYTES];
+        match shared {
+            Some(address) => {
+                let memory = &context.cluster.cta_of(address)?.shared;
+                let (data, _) =
+                    memory.range(address, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
+                bytes.copy_from_slice(data);
+            }
+            None => {
+                let memory = context.grid.global();
+                memory.read_range(address, &mut bytes, &mut flags).map_err(|error| memory_fault(&error))?;
+            }
+        }
+        let tensor_map_fault = |error| fault(&BulkError::TensorMap(error));
+        let mut map = TensorMap::from_bytes(&bytes).map_err(tensor_map_fault)?;
+        map.replace(field, ordinal, value).map_err(tensor_map_fault)?;
+        let (bytes, flags) = (map.to_bytes(), [0xff; TENSOR_MAP_BYTES]);
+        match shared {
+            Some(address) => context.cluster.cta_of(address)?.shared.write_range(address, &bytes, &flags),
+            None => context.grid.global().write_range(address, &bytes, &flags, line),
+        }
+        .map_err(|error| memory_fault(&error))?;
+    }
+    context.cluster.changed();
+    Ok(Flow::Next)
+}
+
+/// `tensormap.cp_fenceproxy`
+///
+/// # Errors
+///
+/// If the warp is not convergent, or the addresses are wrong.
+pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSource) -> Step {
+    if let Some(flow) = context.gather(u32::MAX, true) {
+        return Ok(flow);
+    }
+    let to = to.read_uniform(context, "the destination of tensormap.cp_fenceproxy")?;
+    let from = to_shared(from.read_uniform(context, "the source of tensormap.cp_fenceproxy")?);
+    let line = context.line;
+    let memory = &context.cluster.cta_of(from)?.shared;
+    let (data, flags) = memory.range(from, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
+    context.grid.global().write_range(to, data, flags, line).map_err(|error| memory_fault(&error))?;
+    context.cluster.changed();
+    Ok(Flow::Next)
+}

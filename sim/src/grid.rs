@@ -1,0 +1,124 @@
+//! A launch: the kernel, its grid, its arguments, and how it is to be run.
+
+use crate::memory::{DeviceMemory, GlobalMemory};
+use crate::program::{KernelInfo, Program};
+use crate::target_limits::Limits;
+use crate::tensor_core::{Generation, Precision};
+use rorqual_ptx::target::Target;
+use std::sync::Arc;
+
+/// How a launch is run. The defaults are what users want: every check that is built, exact matrix products.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Orders warps, asynchronous operations and answers that the PTX ISA leaves open.
+    pub seed: u64,
+    /// How matrix products are added up.
+    pub precision: Precision,
+    /// Whether approximations are moved within their documented error, by the seed.
+    pub perturb_approximations: bool,
+    /// Whether undefined values that reach an address, a branch or an output are faults.
+    pub check_initialized: bool,
+    /// Whether accesses are counted per PTX line.
+    pub count_accesses: bool,
+    /// Warp instructions that a launch may issue.
+    pub instruction_budget: u64,
+    /// Threads of the host that run CTAs; 0 takes all cores.
+    pub threads: usize,
+    /// Lanes that met after a branch run apart until a `.sync` brings them together.
+    pub never_reconverge: bool,
+    /// `elect.sync` chooses the highest lane instead of the lowest.
+    pub elect_highest: bool,
+    /// A tensor copy to global memory may not start at a negative coordinate, as the manual asks; else it is clipped.
+    pub strict_store_start: bool,
+    /// Integer division by zero is a fault rather than all ones.
+    pub report_division_by_zero: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            precision: Precision::Exact,
+            perturb_approximations: false,
+            check_initialized: true,
+            count_accesses: false,
+            instruction_budget: 20_000_000_000,
+            threads: 0,
+            never_reconverge: false,
+            elect_highest: false,
+            strict_store_start: false,
+            report_division_by_zero: true,
+        }
+    }
+}
+
+/// One kernel launch.
+#[derive(Debug)]
+pub struct Grid<'a> {
+    /// The decoded module.
+    pub program: Arc<Program>,
+    /// The kernel's name.
+    pub name: String,
+    /// The kernel.
+    pub kernel: KernelInfo,
+    /// CTAs.
+    pub ctas: [u32; 3],
+    /// Threads of a CTA.
+    pub threads: [u32; 3],
+    /// CTAs of a cluster.
+    pub cluster: [u32; 3],
+    /// Whether the launch or the kernel names a cluster.
+    pub explicit_cluster: bool,
+    /// Dynamic shared memory in bytes.
+    pub dynamic_shared_bytes: u32,
+    /// The parameter space.
+    pub parameters: Vec<u8>,
+    /// The device.
+    pub device: u32,
+    /// All devices' memory.
+    pub memory: &'a GlobalMemory,
+    /// The architecture that runs it.
+    pub arch: Target,
+    /// Its limits.
+    pub limits: Limits,
+    /// How its tensor cores add up.
+    pub generation: Generation,
+    /// Workspace of a cooperative launch, as `%envreg1` (high) and `%envreg2` (low) give it; 0 without.
+    pub grid_workspace: u64,
+    /// How it is run.
+    pub options: Options,
+    /// Number of the launch, `%gridid`.
+    pub number: u64,
+}
+
+impl Grid<'_> {
+    /// Global memory as the device sees it.
+    #[must_use]
+    pub fn global(&self) -> DeviceMemory<'_> {
+        self.memory.device(self.device)
+    }
+
+    /// Threads of a CTA.
+    #[must_use]
+    pub fn thread_count(&self) -> u32 {
+        self.threads.iter().product()
+    }
+
+    /// CTAs of a cluster.
+    #[must_use]
+    pub fn cluster_size(&self) -> u32 {
+        self.cluster.iter().product()
+    }
+
+    /// Clusters of the grid, by axis.
+    #[must_use]
+    pub fn clusters(&self) -> [u32; 3] {
+        std::array::from_fn(|axis| self.ctas[axis] / self.cluster[axis])
+    }
+
+    /// Clusters of the grid.
+    #[must_use]
+    pub fn cluster_count(&self) -> u64 {
+        self.clusters().iter().map(|extent| u64::from(*extent)).product()
+    }
+}

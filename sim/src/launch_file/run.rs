@@ -1,0 +1,208 @@
+//! Runs a launch file: buffers, modules, launches in order, saved buffers.
+
+use super::argument::Buffers;
+use super::buffer::Contents;
+use super::{LaunchFile, LaunchFileError, LaunchText};
+use crate::counters::Counters;
+use crate::device::{Argument, Device, DevicePointer, Launch, Module};
+use crate::grid::Options;
+use crate::report::{Report, Verdict};
+use rorqual_ptx::target::Target;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+/// What running a launch file gave.
+#[derive(Debug, Default)]
+pub struct FileOutcome {
+    /// What was found in the launches that ran; after a finding the later ones do not run.
+    pub reports: Vec<Report>,
+    /// The kernel and counters of each launch (of launches that ran together: of all of them).
+    pub counters: Vec<(String, Counters)>,
+    /// What `printf` wrote.
+    pub output: Vec<u8>,
+    /// The bytes of each buffer that is saved, by name.
+    pub saved: BTreeMap<String, Vec<u8>>,
+}
+
+impl FileOutcome {
+    /// The worst verdict of the reports.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.reports.iter().map(|report| report.rule.verdict()).next().unwrap_or(Verdict::Ok)
+    }
+}
+
+/// Addresses and bytes of the buffers.
+struct Placed(BTreeMap<String, (DevicePointer, u64)>);
+
+impl Buffers for Placed {
+    fn find(&self, name: &str) -> Option<(u64, u64)> {
+        self.0.get(name).map(|(pointer, bytes)| (pointer.0, *bytes))
+    }
+}
+
+/// Runs a launch file whose paths are relative to `folder`. Saved buffers are returned, not written.
+///
+/// # Errors
+///
+/// If the file is wrong; programs that are wrong are in the outcome's reports.
+pub fn run(file: &LaunchFile, folder: &Path, options: &Options) -> Result<FileOutcome, LaunchFileError> {
+    let mut session = Session::new(file, folder, options)?;
+    let mut outcome = FileOutcome::default();
+    let mut at = 0;
+    while at < file.launches.len() && outcome.reports.is_empty() {
+        let group = file.launches[at].concurrent;
+        let together = file.launches[at..].iter().take_while(|launch| group.is_some() && launch.concurrent == group);
+        let end = at + together.count().max(1);
+        session.run(at..end, &mut outcome)?;
+        at = end;
+    }
+    for (name, buffer) in &file.buffers {
+        if buffer.save.is_some() {
+            let (pointer, bytes) = session.buffers.0[name];
+            outcome.saved.insert(name.clone(), session.device.read(pointer, bytes as usize)?);
+        }
+    }
+    Ok(outcome)
+}
+
+struct Session<'a> {
+    file: &'a LaunchFile,
+    folder: &'a Path,
+    device: Device,
+    buffers: Placed,
+    modules: HashMap<(String, u32), Module>,
+    texts: HashMap<String, String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(file: &'a LaunchFile, folder: &'a Path, options: &Options) -> Result<Self, LaunchFileError> {
+        let mut texts = HashMap::new();
+        for launch in &file.launches {
+            if !texts.contains_key(&launch.module) {
+                let path = folder.join(&launch.module);
+                let bytes = std::fs::read(&path).map_err(|error| LaunchFileError::read(&path, &error))?;
+                let text = String::from_utf8(bytes).map_err(|_| LaunchFileError::Read {
+                    path: path.clone(),
+                    message: "not UTF-8 text".to_owned(),
+                })?;
+                texts.insert(launch.module.clone(), text);
+            }
+        }
+        let arch = match file.launches.first() {
+            Some(launch) => architecture(0, launch, &texts[&launch.module])?,
+            None => Target { sm: 90, features: rorqual_ptx::target::Features::Specific },
+        };
+        const MOST_DEVICES: u32 = 16;
+        if file.devices == 0 || file.devices > MOST_DEVICES {
+            return Err(LaunchFileError::buffer("devices", format!("{} devices, expected 1 to {MOST_DEVICES}", file.devices)));
+        }
+        let mut device = Device::new(arch)?.with_devices(file.devices);
+        *device.options_mut() = options.clone();
+        let buffers = place(file, folder, &mut device)?;
+        Ok(Self { file, folder, device, buffers, modules: HashMap::new(), texts })
+    }
+
+    /// Runs launches, together if they are several.
+    fn run(&mut self, range: std::ops::Range<usize>, outcome: &mut FileOutcome) -> Result<(), LaunchFileError> {
+        let file = self.file;
+        let mut launches = Vec::new();
+        for number in range.clone() {
+            launches.push(self.prepare(number, &file.launches[number])?);
+        }
+        let first = &file.launches[range.start];
+        let ran = self
+            .device
+            .launch_together(&launches)
+            .map_err(|source| self.device_error(range.start, first, source))?;
+        outcome.reports.extend(ran.reports);
+        outcome.counters.push((first.kernel.clone(), ran.counters));
+        outcome.output.extend(ran.output);
+        Ok(())
+    }
+
+    fn device_error(&self, launch: usize, text: &LaunchText, source: crate::device::DeviceError) -> LaunchFileError {
+        LaunchFileError::Device { launch, kernel: text.kernel.clone(), module: self.folder.join(&text.module), source }
+    }
+
+    fn prepare(&mut self, number: usize, text: &LaunchText) -> Result<Launch, LaunchFileError> {
+        let arch = architecture(number, text, &self.texts[&text.module])?;
+        self.device.set_arch(arch).map_err(|source| self.device_error(number, text, source))?;
+        let key = (text.module.clone(), text.device);
+        if !self.modules.contains_key(&key) {
+            let loaded = self.device.load_on(text.device, &self.texts[&text.module]);
+            let module = loaded.map_err(|source| self.device_error(number, text, source))?;
+            self.modules.insert(key.clone(), module);
+        }
+        let module = &self.modules[&key];
+        let mut launch = Launch::new(module, &text.kernel)
+            .ctas(text.grid)
+            .threads(text.block)
+            .dynamic_shared_bytes(text.dynamic_smem)
+            .cooperative(text.attributes.cooperative);
+        if let Some(cluster) = text.cluster.filter(|cluster| *cluster != [1; 3]) {
+            launch = launch.cluster(cluster);
+        }
+        for (index, argument) in text.args.iter().enumerate() {
+            let bytes = argument.encode(&self.buffers).map_err(|message| LaunchFileError::Argument {
+                launch: number,
+                kernel: text.kernel.clone(),
+                index,
+                message,
+            })?;
+            launch = launch.argument(Argument(bytes));
+        }
+        Ok(launch)
+    }
+}
+
+/// The architecture that a launch names, or the module's `.target`.
+fn architecture(launch: usize, text: &LaunchText, module: &str) -> Result<Target, LaunchFileError> {
+    let name = match &text.arch {
+        Some(name) => name.as_str(),
+        // The parser says what is wrong with a module that has none.
+        None => module
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(".target"))
+            .and_then(|rest| rest.split([',', ' ', '\t']).find(|word| !word.is_empty()))
+            .unwrap_or("sm_90a"),
+    };
+    Target::from_name(name).ok_or_else(|| LaunchFileError::Architecture {
+        launch,
+        kernel: text.kernel.clone(),
+        name: name.to_owned(),
+    })
+}
+
+fn place(file: &LaunchFile, folder: &Path, device: &mut Device) -> Result<Placed, LaunchFileError> {
+    let mut placed = BTreeMap::new();
+    for (name, buffer) in &file.buffers {
+        let contents = buffer.contents(name, folder)?;
+        let pointer = device
+            .allocate_on(buffer.device, name, contents.len())
+            .map_err(|error| LaunchFileError::buffer(name, error.to_string()))?;
+        if let Contents::Bytes(bytes) = &contents {
+            device.write(pointer, bytes)?;
+        }
+        placed.insert(name.clone(), (pointer, contents.len()));
+    }
+    let placed = Placed(placed);
+    for (name, buffer) in &file.buffers {
+        let Some(pointers) = &buffer.pointers else { continue };
+        let mut bytes = Vec::new();
+        for pointer in pointers {
+            let (address, size) = placed
+                .find(&pointer.buffer)
+                .ok_or_else(|| LaunchFileError::UnknownBuffer { name: pointer.buffer.clone() })?;
+            if pointer.offset > size {
+                return Err(LaunchFileError::buffer(
+                    name,
+                    format!("offset {} in buffer `{}` of {size} bytes", pointer.offset, pointer.buffer),
+                ));
+            }
+            bytes.extend((address + pointer.offset).to_le_bytes());
+        }
+        device.write(placed.0[name].0, &bytes)?;
+    }
+    Ok(placed)
+}
