@@ -102,6 +102,9 @@ fn verifier_and_ptxas_agree_or_the_reason_is_listed() {
 
 fn record(forms: &[(String, Vec<Snippet>)], accepted: &[Vec<bool>]) -> String {
     let mut text = String::new();
+    let mut all=String::new();
+    for ((name, snippets), accepted) in forms.iter().zip(accepted) { for (s,a) in snippets.iter().zip(accepted) { writeln!(all,"{name} {a} {s}").unwrap(); } }
+    std::fs::write("/tmp/p3/all.txt",all).unwrap();
     for ((name, snippets), accepted) in forms.iter().zip(accepted) {
         let verdicts: String = accepted.iter().map(|accepted| if *accepted { '+' } else { '-' }).collect();
         writeln!(text, "{name} {:016x} {verdicts}", hash(snippets)).unwrap();

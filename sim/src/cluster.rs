@@ -42,6 +42,10 @@ pub struct Warpgroup {
     pub queue: std::collections::VecDeque<crate::exec::wgmma::Product>,
     /// How often each warp has come to a collective instruction.
     pub rounds: [u64; 4],
+    /// Every `setmaxnreg` so far: its count, whether it is `.inc`, and its PTX line.
+    pub register_changes: Vec<(u32, bool, u32)>,
+    /// How many of them each warp has executed.
+    pub register_changes_made: [usize; 4],
 }
 
 /// How far an asynchronous operation has come.
@@ -113,6 +117,15 @@ pub struct Cluster {
     pub warps: Vec<Warp>,
     /// Warps of each CTA.
     pub warps_per_cta: usize,
+}
+
+impl Cluster {
+    /// The bytes that registers, local and shared memory take on the host.
+    #[must_use]
+    pub fn host_bytes(&self) -> u64 {
+        let shared = self.state.ctas.iter().map(|cta| cta.shared.host_bytes());
+        shared.chain(self.warps.iter().map(|warp| warp.registers.host_bytes() + warp.local.host_bytes())).sum()
+    }
 }
 
 /// Splits a shared address into the rank of the CTA and the address in its window.

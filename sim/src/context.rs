@@ -51,6 +51,27 @@ pub struct World {
     pub random: Random,
     /// Warp instructions issued.
     pub instructions: u64,
+    /// Bytes that registers, local and shared memory take on the host.
+    pub memory: u64,
+}
+
+impl World {
+    /// Takes memory of the host, before it is allocated.
+    ///
+    /// # Errors
+    ///
+    /// If that exceeds the budget.
+    pub fn take_memory(&mut self, bytes: u64, grid: &Grid<'_>) -> Result<(), Box<Fault>> {
+        self.memory = self.memory.saturating_add(bytes);
+        let budget = grid.options.memory_budget;
+        if self.memory <= budget {
+            return Ok(());
+        }
+        Err(Box::new(Fault::new(
+            Rule::MemoryBudget,
+            format!("registers, local and shared memory of the CTAs that run together take more than {budget} bytes"),
+        )))
+    }
 }
 
 /// The state that a micro-operation works on.

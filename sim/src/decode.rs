@@ -584,13 +584,13 @@ impl<'m> Decoder<'m> {
             Base::Immediate(value) => self.absolute(value.wrapping_add(offset)),
             Base::Symbol(symbol) => match self.place(symbol)? {
                 Place::Global(at) | Place::Function(at) => self.absolute(at.cast_signed().wrapping_add(offset)),
-                Place::Parameter(at) => self.absolute(i64::from(at) + offset),
+                Place::Parameter(at) => self.absolute(i64::from(at).wrapping_add(offset)),
                 Place::Shared(at) => {
-                    Ok(AddressSource { relative: Relative::SharedWindow, ..self.absolute(i64::from(at) + offset)? })
+                    Ok(AddressSource { relative: Relative::SharedWindow, ..self.absolute(i64::from(at).wrapping_add(offset))? })
                 }
                 Place::DynamicShared => Ok(AddressSource { relative: Relative::DynamicShared, ..self.absolute(offset)? }),
                 Place::Frame(at) => {
-                    Ok(AddressSource { relative: Relative::Frame, ..self.absolute(i64::from(at) + offset)? })
+                    Ok(AddressSource { relative: Relative::Frame, ..self.absolute(i64::from(at).wrapping_add(offset))? })
                 }
                 Place::Register(_) => Err(Unsupported::new("the address of a register parameter")),
             },

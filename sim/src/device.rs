@@ -392,6 +392,7 @@ impl Device {
         if !target.runs_on(self.arch) {
             return Err(DeviceError::Target { module: target, device: self.arch });
         }
+        self.memory.set_budget(self.options.memory_budget);
         let loaded = load(&module, &mut self.memory, device)?;
         Ok(Module { program: Arc::new(loaded.program), globals: loaded.globals, target, device })
     }
@@ -420,6 +421,7 @@ impl Device {
     /// If there is not enough, or no such device.
     pub fn allocate_on(&mut self, device: u32, name: &str, bytes: u64) -> Result<DevicePointer, DeviceError> {
         self.check_device(device)?;
+        self.memory.set_budget(self.options.memory_budget);
         Ok(DevicePointer(self.memory.allocate(device, name, bytes)?))
     }
 
@@ -553,7 +555,7 @@ impl Device {
             if holds { Ok(()) } else { Err(DeviceError::Shape { kernel: launch.kernel.clone(), rule, given }) }
         };
         let within = |extents: [u32; 3], most: [u32; 3]| (0..3).all(|axis| (1..=most[axis]).contains(&extents[axis]));
-        let product = |extents: [u32; 3]| extents.iter().map(|extent| u64::from(*extent)).product::<u64>();
+        let product = |extents: [u32; 3]| extents.iter().fold(1, |a: u64, b| a.saturating_mul((*b).into()));
         let (ctas, threads) = (launch.ctas, launch.threads);
         check(within(ctas, MAX_GRID), format!("the grid has 1 to {MAX_GRID:?} CTAs"), format!("{ctas:?}"))?;
         check(within(threads, MAX_BLOCK), format!("a CTA has 1 to {MAX_BLOCK:?} threads"), format!("{threads:?}"))?;

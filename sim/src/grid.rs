@@ -22,6 +22,9 @@ pub struct Options {
     pub count_accesses: bool,
     /// Warp instructions that a launch may issue.
     pub instruction_budget: u64,
+    /// Bytes of the host's memory that global memory may take, and again registers, local and shared memory of the
+    /// clusters that run together.
+    pub memory_budget: u64,
     /// Threads of the host that run CTAs; 0 takes all cores.
     pub threads: usize,
     /// Lanes that met after a branch run apart until a `.sync` brings them together.
@@ -43,6 +46,7 @@ impl Default for Options {
             check_initialized: true,
             count_accesses: false,
             instruction_budget: 20_000_000_000,
+            memory_budget: 16 << 30,
             threads: 0,
             never_reconverge: false,
             elect_highest: false,

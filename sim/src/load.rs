@@ -2,7 +2,7 @@
 
 use crate::decode::{Constants, Decoder, FUNCTION_BASE, Place, Surroundings, immediate_bits};
 use crate::liveness::{Allocation, allocate};
-use crate::memory::{GlobalMemory, MemoryError, SHARED_DATA_OFFSET};
+use crate::memory::{GlobalMemory, MemoryError, SHARED_DATA_OFFSET, SHARED_RANK_SHIFT};
 use crate::program::{FunctionInfo, KernelInfo, KernelParameter, Parameter, Program};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::module::{Directive, Function, Initializer, Item, Linkage, Module, Statement, Variable};
@@ -14,7 +14,7 @@ use thiserror::Error;
 /// Why a module cannot be loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoadError {
-    /// A variable is larger than memory.
+    /// A variable does not fit memory.
     #[error("variable `{name}` of line {line}: {source}")]
     Variable {
         /// Its name.
@@ -28,6 +28,14 @@ pub enum LoadError {
     #[error("variable `{name}` of line {line} has no size")]
     NoSize {
         /// Its name.
+        name: String,
+        /// Its line.
+        line: u32,
+    },
+    /// The shared variables of a function do not fit the window of a CTA.
+    #[error("with variable `{name}` of line {line}, shared memory has more than {MOST_SHARED_BYTES} bytes")]
+    Shared {
+        /// The variable that is too much.
         name: String,
         /// Its line.
         line: u32,
@@ -47,6 +55,9 @@ pub enum LoadError {
         function: String,
     },
 }
+
+/// The bytes of the window that a CTA has among the shared addresses of its cluster.
+const MOST_SHARED_BYTES: u64 = 1 << SHARED_RANK_SHIFT;
 
 /// A loaded module: its program, and the addresses of its global variables.
 #[derive(Debug)]
@@ -111,7 +122,9 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
                 _ => {}
             }
         }
-        decoder.end(function);
+        if function.body.is_some() {
+            decoder.end(function);
+        }
         let scratch = decoder.finish();
         functions.push(FunctionInfo {
             name: function.name.clone(),
@@ -179,9 +192,11 @@ fn place_globals(module: &Module, memory: &mut GlobalMemory, device: u32) -> Res
         by_name.insert(variable.name.clone(), (address, bytes));
     }
     for (index, variable) in module.variables.iter().enumerate() {
-        let (Some(Place::Global(address)), Some(elements)) = (places[index], &variable.initializer) else { continue };
-        let bytes = initial_bytes(module, variable, elements, &places)?;
-        memory.write(address, &bytes).map_err(|source| variable_error(variable, source))?;
+        let Some(Place::Global(address)) = places[index] else { continue };
+        if let Some(elements) = &variable.initializer {
+            let bytes = initial_bytes(module, variable, elements, &places)?;
+            memory.write(address, &bytes).map_err(|source| variable_error(variable, source))?;
+        }
         if variable.space == Space::Const {
             memory.set_read_only(address, true).map_err(|source| variable_error(variable, source))?;
         }
@@ -241,7 +256,7 @@ struct SharedPlaces {
 /// Lays out shared memory: first what device functions use, at the same place for every kernel, then what the kernel
 /// uses itself, then the dynamic part.
 fn place_shared(module: &Module, number: usize) -> Result<SharedPlaces, LoadError> {
-    let mut layout = SharedLayout { end: SHARED_DATA_OFFSET, module: vec![None; module.variables.len()] };
+    let mut layout = SharedLayout { end: SHARED_DATA_OFFSET.into(), module: vec![None; module.variables.len()] };
     let mut places = SharedPlaces { module: Vec::new(), local: Vec::new(), static_bytes: 0, dynamic_alignment: 16 };
     let reached = reachable(module, number);
     let is_kernel = |&member: &usize| module.functions[member].is_kernel;
@@ -265,13 +280,16 @@ fn place_shared(module: &Module, number: usize) -> Result<SharedPlaces, LoadErro
             }
         }
     }
-    places.static_bytes = layout.end.next_multiple_of(places.dynamic_alignment) - SHARED_DATA_OFFSET;
+    // Without dynamic shared memory nothing follows, and what lies behind the last variable is outside.
+    let is_dynamic = layout.module.contains(&Some(Place::DynamicShared));
+    let end = if is_dynamic { layout.end.next_multiple_of(places.dynamic_alignment.into()) } else { layout.end };
+    places.static_bytes = u32::try_from(end).unwrap_or(u32::MAX) - SHARED_DATA_OFFSET;
     places.module = layout.module;
     Ok(places)
 }
 
 struct SharedLayout {
-    end: u32,
+    end: u64,
     module: Vec<Option<Place>>,
 }
 
@@ -290,11 +308,14 @@ impl SharedLayout {
     }
 
     fn reserve(&mut self, variable: &Variable) -> Result<u32, LoadError> {
-        let bytes = variable_bytes(variable).filter(|bytes| *bytes < 1 << 24);
-        let bytes = bytes.ok_or_else(|| LoadError::NoSize { name: variable.name.clone(), line: variable.position.line })?;
-        let at = self.end.next_multiple_of(variable.alignment.max(1));
-        self.end = at + bytes as u32;
-        Ok(at)
+        let error = || LoadError::NoSize { name: variable.name.clone(), line: variable.position.line };
+        let bytes = variable_bytes(variable).ok_or_else(error)?;
+        let at = self.end.next_multiple_of(variable.alignment.max(1).into());
+        self.end = at.saturating_add(bytes);
+        if self.end > MOST_SHARED_BYTES {
+            return Err(LoadError::Shared { name: variable.name.clone(), line: variable.position.line });
+        }
+        Ok(at as u32)
     }
 }
 

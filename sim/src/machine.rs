@@ -16,10 +16,11 @@ use crate::program::Flow;
 use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
 use crate::schedule;
-use crate::target_limits::REGISTERS;
+use crate::target_limits::{MAX_THREADS, REGISTERS};
 use crate::warp::{Collective, Fragment, Frame, SpinWatch, Wait, Warp};
 use rayon::prelude::*;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a launch left besides memory.
@@ -62,7 +63,7 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
         if index > first_fault.load(Ordering::Relaxed) {
             return None;
         }
-        let mut domain = Domain::new(std::slice::from_ref(grid), [(0, index)].into());
+        let mut domain = Domain::new(std::slice::from_ref(grid), [(0, index..index + 1)].into());
         let outcome = domain.run();
         if !outcome.reports.is_empty() {
             first_fault.fetch_min(index, Ordering::Relaxed);
@@ -71,25 +72,25 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
     };
     let mut total = Outcome::default();
     // Blocks bound the memory that outcomes take, and a fault ends the launch soon.
-    let block = 64 * threads as u64;
+    let block = (threads as u64).saturating_mul(64);
     let mut start = 0;
     while start < count && total.reports.is_empty() {
-        let end = (start + block).min(count);
-        let outcomes: Vec<Option<Outcome>> = if threads == 1 {
-            (start..end).map(run_one).collect()
+        let end = start.saturating_add(block).min(count);
+        let outcomes: Box<dyn Iterator<Item = Option<Outcome>>> = if threads == 1 {
+            Box::new((start..end).map(run_one))
         } else {
-            (start..end).into_par_iter().map(run_one).collect()
+            Box::new((start..end).into_par_iter().map(run_one).collect::<Vec<_>>().into_iter())
         };
-        for outcome in outcomes.into_iter().flatten() {
+        for outcome in outcomes.flatten() {
             total.counters.add(&outcome.counters);
             total.output.extend(outcome.output);
             total.reports.extend(outcome.reports);
+            if total.reports.is_empty() && total.counters.instructions() > grid.options.instruction_budget {
+                total.reports.push(budget_report(grid));
+            }
             if !total.reports.is_empty() {
                 break;
             }
-        }
-        if total.reports.is_empty() && total.counters.instructions() > grid.options.instruction_budget {
-            total.reports.push(budget_report(grid));
         }
         start = end;
     }
@@ -97,11 +98,7 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
 }
 
 fn run_together(grids: &[Grid<'_>]) -> Outcome {
-    let queue = grids
-        .iter()
-        .enumerate()
-        .flat_map(|(number, grid)| (0..grid.cluster_count()).map(move |index| (number, index)))
-        .collect();
+    let queue = grids.iter().enumerate().map(|(number, grid)| (number, 0..grid.cluster_count())).collect();
     Domain::new(grids, queue).run()
 }
 
@@ -114,7 +111,8 @@ struct Resident {
 /// Clusters that run together on one thread.
 struct Domain<'a> {
     grids: &'a [Grid<'a>],
-    queue: VecDeque<(usize, u64)>,
+    /// Grids with the clusters that have not started.
+    queue: VecDeque<(usize, Range<u64>)>,
     residents: Vec<Resident>,
     world: World,
     counters: Counters,
@@ -132,14 +130,14 @@ struct Domain<'a> {
 const MOST_IDLE_JUMPS: u64 = 20_000;
 
 impl<'a> Domain<'a> {
-    fn new(grids: &'a [Grid<'a>], queue: VecDeque<(usize, u64)>) -> Self {
-        let first = queue.front().map_or(0, |(_, index)| *index);
+    fn new(grids: &'a [Grid<'a>], queue: VecDeque<(usize, Range<u64>)>) -> Self {
+        let first = queue.front().map_or(0, |(_, clusters)| clusters.start);
         let random = Random::new(mix(grids[0].options.seed ^ mix(first)));
         Self {
             grids,
             queue,
             residents: Vec::new(),
-            world: World { time: 0, random, instructions: 0 },
+            world: World { time: 0, random, instructions: 0, memory: 0 },
             counters: Counters::default(),
             output: Vec::new(),
             epoch: 0,
@@ -181,13 +179,19 @@ impl<'a> Domain<'a> {
 
     /// Starts as many waiting clusters as the multiprocessors hold.
     fn start_clusters(&mut self) -> Result<(), Box<Report>> {
-        while let Some(&(number, index)) = self.queue.front() {
+        while let Some((number, clusters)) = self.queue.front_mut() {
+            let number = *number;
+            if clusters.is_empty() {
+                self.queue.pop_front();
+                continue;
+            }
             let grid = &self.grids[number];
             let held = self.residents.iter().filter(|resident| resident.grid == number).count() as u64;
             if held > 0 && (held + 1) * u64::from(grid.cluster_size()) > resident_ctas(grid) {
                 return Ok(());
             }
-            self.queue.pop_front();
+            let index = clusters.start;
+            clusters.start += 1;
             let cluster = self.new_cluster(number, index).map_err(|fault| Box::new(make_report(grid, &fault, 0)))?;
             self.residents.push(Resident { grid: number, cluster });
         }
@@ -201,6 +205,7 @@ impl<'a> Domain<'a> {
         let warps_per_cta = grid.thread_count().div_ceil(32) as usize;
         let function = &grid.program.functions[grid.kernel.function];
         let limit = registers_per_thread(grid);
+        self.world.take_memory(cluster_bytes(grid), grid)?;
         let mut ctas = Vec::new();
         let mut warps = Vec::new();
         for rank in 0..grid.cluster_size() {
@@ -416,6 +421,7 @@ impl<'a> Domain<'a> {
                 continue;
             }
             let Resident { grid, cluster } = self.residents.remove(at);
+            self.world.memory = self.world.memory.saturating_sub(cluster.host_bytes());
             let output = cluster.state.output;
             if !output.is_empty() {
                 self.output.push((grid, cluster.state.index, output));
@@ -464,6 +470,10 @@ impl<'a> Domain<'a> {
 fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) -> Result<u64, Box<Fault>> {
     let program = context.program;
     let mut instructions = 0;
+    // Its last turn may have ended where others wait for it.
+    if !context.warp.fragments.is_empty() {
+        schedule::gives_way(context, true);
+    }
     loop {
         let op = &program.code[context.fragment.pc as usize];
         context.line = op.line;
@@ -530,15 +540,27 @@ fn resident_ctas(grid: &Grid<'_>) -> u64 {
     u64::from(each) * u64::from(limits.multiprocessors)
 }
 
+/// The bytes of the host that a cluster takes when it starts.
+fn cluster_bytes(grid: &Grid<'_>) -> u64 {
+    let function = &grid.program.functions[grid.kernel.function];
+    let shared = u64::from(grid.kernel.static_shared_bytes) + u64::from(grid.dynamic_shared_bytes);
+    let warp = RegisterFile::host_bytes_of(function.slots) + LocalMemory::host_bytes_of(function.local_bytes.into());
+    let warps = u64::from(grid.thread_count().div_ceil(32));
+    u64::from(grid.cluster_size()) * (SharedMemory::host_bytes_of(shared) + warps * warp)
+}
+
 /// Registers that a thread starts with: `.maxnreg`, or what the launch bounds leave.
 fn registers_per_thread(grid: &Grid<'_>) -> u32 {
+    const MOST: u64 = 255;
     let kernel = &grid.kernel;
     if let Some(registers) = kernel.max_registers {
-        return registers;
+        return registers.min(MOST as u32);
     }
-    let threads = kernel.required_threads.or(kernel.max_threads).unwrap_or(grid.threads).iter().product::<u32>();
-    let ctas = kernel.min_ctas_per_multiprocessor.unwrap_or(1).max(1);
-    (REGISTERS / (threads.max(1).next_multiple_of(128) * ctas) / 8 * 8).clamp(24, 255)
+    let extents = kernel.required_threads.or(kernel.max_threads).unwrap_or(grid.threads);
+    let threads = extents.iter().fold(1, |product: u64, extent| product.saturating_mul((*extent).into()));
+    let threads = threads.clamp(1, MAX_THREADS.into()).next_multiple_of(128);
+    let ctas = u64::from(kernel.min_ctas_per_multiprocessor.unwrap_or(1).max(1));
+    (u64::from(REGISTERS) / (threads * ctas) / 8 * 8).clamp(24, MOST) as u32
 }
 
 /// A fault with kernel, line and source.

@@ -76,6 +76,18 @@ impl RegisterFile {
         self.select(base, predicate_base);
     }
 
+    /// The bytes that all frames take on the host.
+    #[must_use]
+    pub const fn host_bytes(&self) -> u64 {
+        Self::host_bytes_of(self.slots.len())
+    }
+
+    /// The bytes that so many slots take on the host.
+    #[must_use]
+    pub const fn host_bytes_of(slots: usize) -> u64 {
+        slots as u64 * (size_of::<Slot>() + size_of::<u32>()) as u64
+    }
+
     /// Selects a frame that exists.
     pub fn select(&mut self, base: usize, predicate_base: usize) {
         self.base = base;

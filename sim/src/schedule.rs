@@ -150,6 +150,7 @@ pub fn warp_ended(cluster: &mut Cluster, number: usize) -> Result<(), Box<Fault>
         return Ok(());
     }
     let warps = cta * cluster.warps_per_cta..(cta + 1) * cluster.warps_per_cta;
+    check_register_changes(&cluster.state, cta, cluster.warps_per_cta)?;
     for warp in &cluster.warps[warps.clone()] {
         if let Some(bulk) = warp.flight.bulk.iter().find(|bulk| bulk.reading) {
             let line = cluster.state.operations.iter().find(|operation| operation.id == bulk.id).map_or(0, |op| op.line);
@@ -175,6 +176,29 @@ pub fn warp_ended(cluster: &mut Cluster, number: usize) -> Result<(), Box<Fault>
                 shared_name(*address)
             ),
         )));
+    }
+    Ok(())
+}
+
+/// Demands that the warps of each warpgroup of a CTA have all executed the same number of `setmaxnreg`.
+fn check_register_changes(state: &ClusterState, cta: usize, warps: usize) -> Result<(), Box<Fault>> {
+    for (number, group) in state.ctas[cta].warpgroups.iter().enumerate() {
+        let members = number * 4..warps.min(number * 4 + 4);
+        for warp in members {
+            let Some(&(registers, _, line)) = group.register_changes.get(group.register_changes_made[warp % 4]) else {
+                continue;
+            };
+            return Err(Box::new(
+                Fault::new(
+                    Rule::RegisterPool,
+                    format!(
+                        "warp {warp} of CTA rank {cta} has not executed the setmaxnreg to {registers} registers that \
+                         another warp of its warpgroup has: all four warps must"
+                    ),
+                )
+                .with_other(line),
+            ));
+        }
     }
     Ok(())
 }
@@ -214,12 +238,14 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
     }
     let mut message = String::from("no warp can go on");
     let mut rows: Vec<(String, Vec<String>)> = Vec::new();
-    let mut first = None;
+    let mut cause: Option<(u32, &Grid<'_>, u32)> = None;
     for (grid, cluster) in stuck.clone() {
         for warp in &cluster.warps {
             for fragment in &warp.fragments {
-                let line = grid.program.code[fragment.pc as usize].line;
-                first.get_or_insert((grid, line));
+                let rank = cause_rank(fragment.wait);
+                if cause.is_none_or(|(other, _, _)| rank < other) {
+                    cause = Some((rank, grid, wait_line(grid, fragment)));
+                }
                 let waits = wait_in_words(grid, cluster, warp, fragment);
                 let who = format!(
                     "warp {}{} of CTA {:?}",
@@ -242,14 +268,41 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
     if rows.len() > MOST_ROWS {
         let _ = write!(message, "\n  and {} other waits", rows.len() - MOST_ROWS);
     }
-    let (grid, line) = first.expect("something waits");
+    let (_, grid, line) = cause.expect("something waits");
     make_report(grid, &Fault::new(Rule::Deadlock, message), line)
+}
+
+/// Waits that are likely to be why others wait come first: those at barriers wait for warps that are stuck elsewhere.
+const fn cause_rank(wait: Wait) -> u32 {
+    match wait {
+        Wait::CtaBarrier { .. } => 1,
+        Wait::ClusterBarrier { .. } => 2,
+        _ => 0,
+    }
+}
+
+/// The PTX line of the instruction that waits.
+fn wait_line(grid: &Grid<'_>, fragment: &Fragment) -> u32 {
+    let begun_before = matches!(
+        fragment.wait,
+        Wait::CtaBarrier { .. }
+            | Wait::ClusterBarrier { .. }
+            | Wait::BulkGroups { .. }
+            | Wait::CopyGroups { .. }
+            | Wait::Until { .. }
+    );
+    // These waits go on with the next instruction; they were begun by the one before.
+    grid.program.code[fragment.pc.saturating_sub(begun_before.into()) as usize].line
 }
 
 /// Lanes that wait for partners that will not come to the same instruction.
 fn misuse(grid: &Grid<'_>, warp: &Warp) -> Option<Report> {
-    let fragment = warp.fragments.iter().find(|fragment| matches!(fragment.wait, Wait::Gather { .. }))?;
-    let Wait::Gather { need, aligned, .. } = fragment.wait else { return None };
+    let gathers = warp.fragments.iter().filter_map(|fragment| match fragment.wait {
+        Wait::Gather { need, aligned, .. } => Some((fragment, need, aligned)),
+        _ => None,
+    });
+    // Of several, the instruction that is the strictest, and the first in the code.
+    let (fragment, need, aligned) = gathers.min_by_key(|(fragment, _, aligned)| (!aligned, fragment.pc))?;
     let line = grid.program.code[fragment.pc as usize].line;
     let missing = need & warp.alive() & !fragment.lanes;
     let other = warp.fragments.iter().find(|other| other.lanes & missing != 0);
@@ -258,22 +311,27 @@ fn misuse(grid: &Grid<'_>, warp: &Warp) -> Option<Report> {
     let mut fault = Fault::new(
         Rule::Convergence,
         format!(
-            "{rule}: {} of warp {} of CTA rank {} wait here, {} {}",
+            "{rule}: {} of warp {} of CTA rank {} {} here, {} {} at line {}",
             name_lanes(fragment.lanes),
             warp.index,
             warp.cta,
+            verb(fragment.lanes, "waits", "wait"),
             name_lanes(missing),
-            other_line.map_or("never come".to_owned(), |line| format!("wait at line {line}"))
+            verb(missing, "is", "are"),
+            other_line.unwrap_or(0),
         ),
     );
     fault.other_line = other_line;
     Some(make_report(grid, &fault, line))
 }
 
+/// The form of a verb for so many lanes.
+const fn verb(lanes: u32, one: &'static str, several: &'static str) -> &'static str {
+    if lanes.count_ones() == 1 { one } else { several }
+}
+
 fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fragment) -> String {
-    let line = grid.program.code[fragment.pc as usize].line;
-    // A wait that goes on with the next instruction was begun by the one before.
-    let begun = grid.program.code[fragment.pc.saturating_sub(1) as usize].line;
+    let line = wait_line(grid, fragment);
     let cta = &cluster.state.ctas[warp.cta];
     match fragment.wait {
         Wait::Ready => format!("line {line}: ready"),
@@ -291,7 +349,7 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
                 })
                 .collect();
             format!(
-                "line {begun}: waits at barrier {id}, {} of {} threads have come (warps {}; not warps {})",
+                "line {line}: waits at barrier {id}, {} of {} threads have come (warps {}; not warps {})",
                 barrier.arrived,
                 barrier.expected,
                 come.join(","),
@@ -299,7 +357,7 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
             )
         }
         Wait::ClusterBarrier { phase } => format!(
-            "line {begun}: waits at the cluster barrier, phase {phase}, {} of {} live threads have arrived",
+            "line {line}: waits at the cluster barrier, phase {phase}, {} of {} live threads have arrived",
             cluster.state.barrier.arrived,
             cluster.state.ctas.iter().map(|cta| cta.threads_left).sum::<u32>()
         ),
@@ -316,9 +374,9 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
             );
             format!("line {line}: waits for phase {phase} of the mbarrier at {}: {state}", shared_name(address))
         }
-        Wait::BulkGroups { left, .. } => format!("line {begun}: waits for all but {left} bulk groups"),
-        Wait::CopyGroups { left } => format!("line {begun}: waits for all but {left} cp.async groups"),
-        Wait::MatrixGroups { left } => format!("line {begun}: waits for all but {left} wgmma groups"),
+        Wait::BulkGroups { left, .. } => format!("line {line}: waits for all but {left} bulk groups"),
+        Wait::CopyGroups { left } => format!("line {line}: waits for all but {left} cp.async groups"),
+        Wait::MatrixGroups { left } => format!("line {line}: waits for all but {left} wgmma groups"),
         Wait::Warpgroup { .. } => {
             let rounds = &cta.warpgroups[warp.index / 4].rounds;
             let absent: Vec<String> = (0..4)
@@ -331,7 +389,7 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
             "line {line}: waits for {registers} registers a thread (it has {}), the CTA's pool holds {} in all",
             warp.register_limit, cta.free_registers
         ),
-        Wait::Until { time } => format!("line {begun}: sleeps until {time} ns"),
+        Wait::Until { time } => format!("line {line}: sleeps until {time} ns"),
         Wait::Spin { .. } => format!("line {line}: goes round a loop in which nothing changes"),
     }
 }

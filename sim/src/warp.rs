@@ -202,6 +202,13 @@ pub struct Warp {
 }
 
 impl Warp {
+    /// The bytes of the host that the warp takes more when it has so many register slots and stacks of so many bytes.
+    #[must_use]
+    pub const fn growth(&self, slots: usize, stack: u64) -> u64 {
+        let registers = RegisterFile::host_bytes_of(slots).saturating_sub(self.registers.host_bytes());
+        registers + LocalMemory::host_bytes_of(stack).saturating_sub(self.local.host_bytes())
+    }
+
     /// Lanes that exist and have not exited.
     #[inline]
     #[must_use]

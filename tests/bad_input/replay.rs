@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-#[path = "../../fuzz/src/lib.rs"]
+#[path = "../../fuzz/src/model.rs"]
 mod fuzz_targets;
 
 type Target = (&'static str, fn(&[u8]));

@@ -167,12 +167,12 @@ section! {
 
     /// `d = c +` the dot product of the four bytes of `a` and `b`.
     dp4a = Dp4a "dp4a" "9.7.1.23" {
-        "dp4a.atype.btype d=b32, a:b32, b:b32, c:b32 | atype = u32 s32; btype = u32 s32" since "5.0 sm_61";
+        "dp4a.atype.btype d=u32, a:u32, b:u32, c:u32 | atype = u32 s32; btype = u32 s32" since "5.0 sm_61";
     }
 
     /// `d = c +` the dot product of the two halves of `a` and two bytes of `b`.
     dp2a = Dp2a "dp2a" "9.7.1.24" {
-        "dp2a.mode.atype.btype d=b32, a:b32, b:b32, c:b32 \
+        "dp2a.mode.atype.btype d=u32, a:u32, b:u32, c:u32 \
          | mode = lo hi; atype = u32 s32; btype = u32 s32" since "5.0 sm_61";
     }
 }

@@ -13,7 +13,7 @@ section! {
     /// says that none is to be read) are filled with zeros.
     cp_async = CpAsync "cp.async" "9.7.10.28.3.1" {
         "cp.async.cache.ss.global{.L2::cache_hint}{.prefetch} [dst], [src], size:imm, bytes?:any, \
-         policy?L2::cache_hint:b64 | cache = ca cg; prefetch = L2::64B L2::128B L2::256B" since "7.0 sm_80"
+         policy?L2::cache_hint:u64 | cache = ca cg; prefetch = L2::64B L2::128B L2::256B" since "7.0 sm_80"
             where "cp.async copies 4, 8 or 16 bytes"
                   |i| literal_is(i, "size", |size| matches!(size, 4 | 8 | 16)),
                   "cp.async.cg copies 16 bytes"
@@ -39,34 +39,34 @@ section! {
     cp_async_bulk = CpAsyncBulk "cp.async.bulk" "9.7.10.28.4.1" {
         "cp.async.bulk{.weak}.shared::cta.global.mbarrier::complete_tx::bytes{.L2::cache_hint}{.ignore_oob} \
          [dst], [src], size:u32, left?ignore_oob:u32, right?ignore_oob:u32, [mbar], \
-         policy?L2::cache_hint:b64 | weak = weak@9.3; ignore_oob = ignore_oob@9.2" since "8.6 sm_90"
+         policy?L2::cache_hint:u64 | weak = weak@9.3; ignore_oob = ignore_oob@9.2" since "8.6 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size,
                   "0 to 15 bytes may be ignored on either side" ignores_at_most_15;
         "cp.async.bulk{.weak}.shared::cluster.global.mbarrier::complete_tx::bytes{.multicast::cluster}\
          {.L2::cache_hint} [dst], [src], size:u32, [mbar], mask?multicast::cluster:u16, \
-         policy?L2::cache_hint:b64 | weak = weak@9.3" since "8.0 sm_90"
+         policy?L2::cache_hint:u64 | weak = weak@9.3" since "8.0 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
         "cp.async.bulk{.weak}.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [dst], [src], \
          size:u32, [mbar] | weak = weak@9.3" since "8.0 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
         "cp.async.bulk{.weak}.global.shared::cta.bulk_group{.L2::cache_hint}{.cp_mask} [dst], [src], \
-         size:u32, policy?L2::cache_hint:b64, mask?cp_mask:u16 | weak = weak@9.3; \
+         size:u32, policy?L2::cache_hint:u64, mask?cp_mask:u16 | weak = weak@9.3; \
          cp_mask = cp_mask@8.6/sm_100" since "8.0 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
         "cp.async.bulk.relaxed.scope.shared::cta.global.mbarrier::complete_tx::bytes{.L2::cache_hint}\
          {.ignore_oob}.b128 [dst], [src], size:u32, left?ignore_oob:u32, right?ignore_oob:u32, [mbar], \
-         policy?L2::cache_hint:b64" since "9.3 sm_90"
+         policy?L2::cache_hint:u64" since "9.3 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size,
                   "0 to 15 bytes may be ignored on either side" ignores_at_most_15;
         "cp.async.bulk.relaxed.scope.shared::cluster.global.mbarrier::complete_tx::bytes\
          {.multicast::cluster}{.L2::cache_hint}.b128 [dst], [src], size:u32, [mbar], \
-         mask?multicast::cluster:u16, policy?L2::cache_hint:b64" since "9.3 sm_90a sm_100f sm_110f"
+         mask?multicast::cluster:u16, policy?L2::cache_hint:u64" since "9.3 sm_90a sm_100f sm_110f"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
         "cp.async.bulk.relaxed.scope.shared::cluster.shared::cta.mbarrier::complete_tx::bytes.b128 [dst], \
          [src], size:u32, [mbar] | scope = cta cluster" since "9.3 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
         "cp.async.bulk.relaxed.scope.global.shared::cta.bulk_group{.L2::cache_hint}{.cp_mask}.b128 [dst], \
-         [src], size:u32, policy?L2::cache_hint:b64, mask?cp_mask:u16 | cp_mask = cp_mask@8.6/sm_100"
+         [src], size:u32, policy?L2::cache_hint:u64, mask?cp_mask:u16 | cp_mask = cp_mask@8.6/sm_100"
             since "9.3 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
     }
@@ -82,7 +82,7 @@ section! {
                   "into shared memory, and, or, xor take b32, add u32, s32, u64, min, max u32, s32, inc, dec \
                    u32" reduces_shared;
         "cp.reduce.async.bulk{.relaxed.scope}.global.shared::cta.bulk_group{.L2::cache_hint}.op{.noftz}.type \
-         [dst], [src], size:u32, policy?L2::cache_hint:b64 | relaxed = relaxed@9.3; op = and or xor add inc \
+         [dst], [src], size:u32, policy?L2::cache_hint:u64 | relaxed = relaxed@9.3; op = and or xor add inc \
          dec min max; type = f16 bf16 b32 u32 s32 b64 u64 s64 f32 f64" since "8.0 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size,
                   "into global memory, and, or, xor take b32, b64, add u32, s32, u64, f32, f64, add.noftz \
@@ -91,7 +91,7 @@ section! {
 
     /// Asks for a run of global memory to be brought into the L2 cache.
     cp_async_bulk_prefetch = CpAsyncBulkPrefetch "cp.async.bulk.prefetch" "9.7.10.28.4.3" {
-        "cp.async.bulk.prefetch.L2.global{.L2::cache_hint} [src], size:u32, policy?L2::cache_hint:b64"
+        "cp.async.bulk.prefetch.L2.global{.L2::cache_hint} [src], size:u32, policy?L2::cache_hint:u64"
             since "8.0 sm_90"
             where "the size must be a multiple of 16 below 1 MiB" is_bulk_size;
     }
@@ -120,42 +120,42 @@ section! {
     /// Copies a box of a tensor between global and shared memory, as its tensor map says.
     cp_async_bulk_tensor = CpAsyncBulkTensor "cp.async.bulk.tensor" "9.7.10.28.5.3" {
         "cp.async.bulk.tensor.dim.shared::cta.global{.tile}.mbarrier::complete_tx::bytes{.cta_group}\
-         {.L2::cache_hint} [dst], [map*dim], [mbar], policy?L2::cache_hint:b64" since "8.6 sm_90";
+         {.L2::cache_hint} [dst], [map*dim], [mbar], policy?L2::cache_hint:u64" since "8.6 sm_90";
         "cp.async.bulk.tensor.2d.shared::cta.global.tile::gather4.mbarrier::complete_tx::bytes{.cta_group}\
-         {.L2::cache_hint} [dst], [map*5], [mbar], policy?L2::cache_hint:b64" since "8.6 sm_100";
+         {.L2::cache_hint} [dst], [map*5], [mbar], policy?L2::cache_hint:u64" since "8.6 sm_100";
         "cp.async.bulk.tensor.dim.shared::cta.global.im2col.mbarrier::complete_tx::bytes{.cta_group}\
-         {.L2::cache_hint} [dst], [map*dim], [mbar], info*im2col:u16, policy?L2::cache_hint:b64 | dim = 3d \
+         {.L2::cache_hint} [dst], [map*dim], [mbar], info*im2col:u16, policy?L2::cache_hint:u64 | dim = 3d \
          4d 5d" since "8.6 sm_90";
         "cp.async.bulk.tensor.dim.shared::cta.global.mode.mbarrier::complete_tx::bytes{.cta_group}\
-         {.L2::cache_hint} [dst], [map*dim], [mbar], info*2:u16, policy?L2::cache_hint:b64 | dim = 3d 4d 5d; \
+         {.L2::cache_hint} [dst], [map*dim], [mbar], info*2:u16, policy?L2::cache_hint:u64 | dim = 3d 4d 5d; \
          mode = im2col::w im2col::w::128@8.6/sm_100f,sm_110f" since "8.6 sm_100";
         "cp.async.bulk.tensor.dim.shared::cluster.global{.tile}.mbarrier::complete_tx::bytes\
          {.multicast::cluster}{.cta_group}{.L2::cache_hint} [dst], [map*dim], [mbar], \
-         mask?multicast::cluster:u16, policy?L2::cache_hint:b64" since "8.0 sm_90";
+         mask?multicast::cluster:u16, policy?L2::cache_hint:u64" since "8.0 sm_90";
         "cp.async.bulk.tensor.2d.shared::cluster.global.tile::gather4.mbarrier::complete_tx::bytes\
          {.multicast::cluster}{.cta_group}{.L2::cache_hint} [dst], [map*5], [mbar], \
-         mask?multicast::cluster:u16, policy?L2::cache_hint:b64" since "8.6 sm_100f sm_110f";
+         mask?multicast::cluster:u16, policy?L2::cache_hint:u64" since "8.6 sm_100f sm_110f";
         "cp.async.bulk.tensor.dim.shared::cluster.global.im2col.mbarrier::complete_tx::bytes\
          {.multicast::cluster}{.cta_group}{.L2::cache_hint} [dst], [map*dim], [mbar], info*im2col:u16, \
-         mask?multicast::cluster:u16, policy?L2::cache_hint:b64 | dim = 3d 4d 5d" since "8.0 sm_90";
+         mask?multicast::cluster:u16, policy?L2::cache_hint:u64 | dim = 3d 4d 5d" since "8.0 sm_90";
         "cp.async.bulk.tensor.dim.shared::cluster.global.mode.mbarrier::complete_tx::bytes\
          {.multicast::cluster}{.cta_group}{.L2::cache_hint} [dst], [map*dim], [mbar], info*2:u16, \
-         mask?multicast::cluster:u16, policy?L2::cache_hint:b64 | dim = 3d 4d 5d; mode = im2col::w \
+         mask?multicast::cluster:u16, policy?L2::cache_hint:u64 | dim = 3d 4d 5d; mode = im2col::w \
          im2col::w::128@8.6/sm_100f,sm_110f" since "8.6 sm_100f sm_110f";
         "cp.async.bulk.tensor.dim.global.shared::cta{.tile}.bulk_group{.L2::cache_hint} [map*dim], [src], \
-         policy?L2::cache_hint:b64" since "8.0 sm_90";
+         policy?L2::cache_hint:u64" since "8.0 sm_90";
         "cp.async.bulk.tensor.2d.global.shared::cta.tile::scatter4.bulk_group{.L2::cache_hint} [map*5], \
-         [src], policy?L2::cache_hint:b64" since "8.6 sm_100f sm_110f";
+         [src], policy?L2::cache_hint:u64" since "8.6 sm_100f sm_110f";
         "cp.async.bulk.tensor.dim.global.shared::cta.im2col_no_offs.bulk_group{.L2::cache_hint} [map*dim], \
-         [src], policy?L2::cache_hint:b64 | dim = 3d 4d 5d" since "8.0 sm_90";
+         [src], policy?L2::cache_hint:u64 | dim = 3d 4d 5d" since "8.0 sm_90";
     }
 
     /// Reduces a box of shared memory into a tensor in global memory, as its tensor map says.
     cp_reduce_async_bulk_tensor = CpReduceAsyncBulkTensor "cp.reduce.async.bulk.tensor" "9.7.10.28.5.4" {
         "cp.reduce.async.bulk.tensor.dim.global.shared::cta.op{.tile}.bulk_group{.L2::cache_hint} [map*dim], \
-         [src], policy?L2::cache_hint:b64 | op = add min max inc dec and or xor" since "8.0 sm_90";
+         [src], policy?L2::cache_hint:u64 | op = add min max inc dec and or xor" since "8.0 sm_90";
         "cp.reduce.async.bulk.tensor.dim.global.shared::cta.op.im2col_no_offs.bulk_group{.L2::cache_hint} \
-         [map*dim], [src], policy?L2::cache_hint:b64 | dim = 3d 4d 5d; op = add min max inc dec and or xor"
+         [map*dim], [src], policy?L2::cache_hint:u64 | dim = 3d 4d 5d; op = add min max inc dec and or xor"
             since "8.0 sm_90";
     }
 
@@ -163,13 +163,13 @@ section! {
     cp_async_bulk_prefetch_tensor = CpAsyncBulkPrefetchTensor "cp.async.bulk.prefetch.tensor"
         "9.7.10.28.5.5" {
         "cp.async.bulk.prefetch.tensor.dim.L2.global{.tile}{.L2::cache_hint} [map*dim], \
-         policy?L2::cache_hint:b64" since "8.0 sm_90";
+         policy?L2::cache_hint:u64" since "8.0 sm_90";
         "cp.async.bulk.prefetch.tensor.2d.L2.global.tile::gather4{.L2::cache_hint} [map*5], \
-         policy?L2::cache_hint:b64" since "8.6 sm_100f sm_110f";
+         policy?L2::cache_hint:u64" since "8.6 sm_100f sm_110f";
         "cp.async.bulk.prefetch.tensor.dim.L2.global.im2col{.L2::cache_hint} [map*dim], info*im2col:u16, \
-         policy?L2::cache_hint:b64 | dim = 3d 4d 5d" since "8.0 sm_90";
+         policy?L2::cache_hint:u64 | dim = 3d 4d 5d" since "8.0 sm_90";
         "cp.async.bulk.prefetch.tensor.dim.L2.global.mode{.L2::cache_hint} [map*dim], info*2:u16, \
-         policy?L2::cache_hint:b64 | dim = 3d 4d 5d; mode = im2col::w im2col::w::128"
+         policy?L2::cache_hint:u64 | dim = 3d 4d 5d; mode = im2col::w im2col::w::128"
             since "8.6 sm_100f sm_110f";
     }
 
@@ -187,21 +187,25 @@ section! {
 
     /// Replaces one field of a tensor map in memory.
     tensormap_replace = TensormapReplace "tensormap.replace" "9.7.10.29" {
-        "tensormap.replace.tile.global_address{.space}.b1024.b64 [addr], value:b64 | space = global \
+        "tensormap.replace.tile.global_address{.space}.b1024.b64 [addr], value:u64 | space = global \
          shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
-        "tensormap.replace.tile.rank{.space}.b1024.b32 [addr], value:b32 | space = global shared::cta"
+        "tensormap.replace.tile.rank{.space}.b1024.b32 [addr], value:u32 | space = global shared::cta"
             since "8.3 sm_90a sm_100f sm_110f sm_120f";
-        "tensormap.replace.tile.field{.space}.b1024.b32 [addr], ordinal:imm(0..4), value:b32 \
+        "tensormap.replace.tile.field{.space}.b1024.b32 [addr], ordinal:imm(0..4), value:u32 \
          | field = box_dim global_dim element_stride; space = global shared::cta"
             since "8.3 sm_90a sm_100f sm_110f sm_120f";
-        "tensormap.replace.tile.global_stride{.space}.b1024.b64 [addr], ordinal:imm(0..4), value:b64 \
+        "tensormap.replace.tile.global_stride{.space}.b1024.b64 [addr], ordinal:imm(0..4), value:u64 \
          | space = global shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
-        "tensormap.replace.tile.elemtype{.space}.b1024.b32 [addr], value:imm(0..15) | space = global \
+        "tensormap.replace.tile.elemtype{.space}.b1024.b32 [addr], value:imm(0..12) | space = global \
          shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
+        "tensormap.replace.tile.elemtype{.space}.b1024.b32 [addr], value:imm(13..15) | space = global \
+         shared::cta" since "8.7 sm_100f sm_110f sm_120f";
         "tensormap.replace.tile.interleave_layout{.space}.b1024.b32 [addr], value:imm(0..2) | space = global \
          shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
-        "tensormap.replace.tile.swizzle_mode{.space}.b1024.b32 [addr], value:imm(0..4) | space = global \
+        "tensormap.replace.tile.swizzle_mode{.space}.b1024.b32 [addr], value:imm(0..3) | space = global \
          shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
+        "tensormap.replace.tile.swizzle_mode{.space}.b1024.b32 [addr], value:imm(4..4) | space = global \
+         shared::cta" since "8.8 sm_103a";
         "tensormap.replace.tile.fill_mode{.space}.b1024.b32 [addr], value:imm(0..1) | space = global \
          shared::cta" since "8.3 sm_90a sm_100f sm_110f sm_120f";
         "tensormap.replace.tile.swizzle_atomicity{.space}.b1024.b32 [addr], value:imm(0..3) | space = global \

@@ -169,10 +169,10 @@ section! {
 
     /// A mask of `b` ones from position `a`.
     bmsk = Bmsk "bmsk" "9.7.1.22" {
-        "bmsk.mode.b32 d=b32, a:b32, b:u32 | mode = clamp wrap" since "7.6 sm_70";
+        "bmsk.mode.b32 d=u32, a:u32, b:u32 | mode = clamp wrap" since "7.6 sm_70";
     }
 }
 
 fn is_pair(operand: Option<&Operand>) -> bool {
-    matches!(operand, Some(Operand::Pair(_)))
+    matches!(operand, Some(Operand::Pair(pair)) if pair[1] != Operand::Sink)
 }

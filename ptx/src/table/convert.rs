@@ -17,12 +17,12 @@ section! {
          | dtype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_10";
         "cvt.irnd{.sat}.dtype.f64 d=dtype^, a:f64 | dtype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_13";
         "cvt.irnd{.sat}.dtype.f16 d=dtype^, a:f16 | dtype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_10";
-        "cvt.irnd.dtype.bf16 d=dtype^, a:bf16 | dtype = u16 u32 u64 s16 s32 s64" since "7.8 sm_90";
-        "cvt.rnd{.ftz}{.sat}.f32.atype d=f32, a:atype^% \
+        "cvt.irnd.dtype.bf16 d=dtype, a:bf16 | dtype = u16 u32 u64 s16 s32 s64" since "7.8 sm_90";
+        "cvt.rnd{.ftz}{.sat}.f32.atype d=f32, a:atype^ \
          | atype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_10";
-        "cvt.rnd{.sat}.f64.atype d=f64, a:atype^% | atype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_13";
-        "cvt.rnd{.sat}.f16.atype d=f16, a:atype^% | atype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_10";
-        "cvt.rnd.bf16.atype d=bf16, a:atype^% | atype = u16 u32 u64 s16 s32 s64" since "7.8 sm_90";
+        "cvt.rnd{.sat}.f64.atype d=f64, a:atype^ | atype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_13";
+        "cvt.rnd{.sat}.f16.atype d=f16, a:atype^ | atype = u8 u16 u32 u64 s8 s16 s32 s64" since "1.0 sm_10";
+        "cvt.rnd.bf16.atype d=bf16, a:atype | atype = u16 u32 u64 s16 s32 s64" since "7.8 sm_90";
         "cvt.rnd{.ftz}{.sat}.f32.f64 d=f32, a:f64" since "1.0 sm_13";
         "cvt.rnd{.sat}.f16.f64 d=f16, a:f64" since "1.0 sm_13";
         "cvt.rnd{.ftz}{.sat}.f16.f32 d=f16, a:f32" since "1.0 sm_10";
@@ -47,12 +47,12 @@ section! {
          | rnd = rn rz; dtype = f16x2 bf16x2" since "7.0 sm_80";
         "cvt.rnd{.relu}.satfinite.dtype.f32 d=dtype, a:f32, b:f32 \
          | rnd = rn rz; dtype = f16x2 bf16x2" since "8.1 sm_80";
-        "cvt.rs{.relu}{.satfinite}.dtype.f32 d=dtype, a:f32, b:f32, rbits:b32 \
+        "cvt.rs{.relu}{.satfinite}.dtype.f32 d=dtype, a:f32, b:f32, rbits:b32! \
          | dtype = f16x2 bf16x2" since "8.7 sm_100a sm_103a";
-        "cvt.rna.tf32.f32 d=b32, a:f32" since "7.0 sm_80";
-        "cvt.rna.satfinite.tf32.f32 d=b32, a:f32" since "8.1 sm_80";
-        "cvt.rnd{.relu}.tf32.f32 d=b32, a:f32 | rnd = rn rz" since "7.8 sm_90";
-        "cvt.rnd.satfinite{.relu}.tf32.f32 d=b32, a:f32 | rnd = rn rz" since "8.6 sm_100";
+        "cvt.rna.tf32.f32 d=tf32, a:f32!" since "7.0 sm_80";
+        "cvt.rna.satfinite.tf32.f32 d=tf32, a:f32!" since "8.1 sm_80";
+        "cvt.rnd{.relu}.tf32.f32 d=tf32, a:f32 | rnd = rn rz" since "7.8 sm_90";
+        "cvt.rnd.satfinite{.relu}.tf32.f32 d=tf32, a:f32 | rnd = rn rz" since "8.6 sm_100";
         "cvt.rn.satfinite{.relu}.dtype.f32 d=dtype, a:f32, b:f32 | dtype = e4m3x2 e5m2x2" since "8.1 sm_89";
         "cvt.rn.satfinite{.relu}.dtype.f16x2 d=dtype, a:f16x2 | dtype = e4m3x2 e5m2x2" since "8.1 sm_89";
         "cvt.rn{.relu}.f16x2.atype d=f16x2, a:atype | atype = e4m3x2 e5m2x2" since "8.1 sm_89";
@@ -68,7 +68,7 @@ section! {
          | atype = e4m3x2 e5m2x2 e2m3x2 e3m2x2 e2m1x2" since "9.2 sm_100f sm_110f sm_120f";
         "cvt.rn{.satfinite}{.relu}.scaled::n2::ue8m0.bf16x2.atype d=bf16x2, a:atype, scale:ue8m0x2 \
          | atype = e4m3x2 e5m2x2 e2m3x2 e3m2x2 e2m1x2" since "9.2 sm_100f sm_110f sm_120f";
-        "cvt.rs{.relu}.satfinite.dtype.f32 d=dtype, a*4:f32, rbits:b32 \
+        "cvt.rs{.relu}.satfinite.dtype.f32 d=dtype, a*4:f32, rbits:b32! \
          | dtype = e4m3x4 e5m2x4 e2m3x4 e3m2x4 e2m1x4" since "8.7 sm_100a sm_103a";
         "cvt.rnd{.satfinite}.ue8m0x2.f32 d=ue8m0x2, a:f32, b:f32 \
          | rnd = rz rp" since "8.6 sm_100f sm_110f sm_120f";
@@ -91,9 +91,9 @@ section! {
 
     /// Saturates two integers to a narrow type and packs them, above the low bits of `c` where there is one.
     cvt_pack = CvtPack "cvt.pack" "9.7.10.25" {
-        "cvt.pack.sat.dtype.s32 d=b32, a:s32, b:s32 | dtype = u16 s16" since "6.5 sm_72";
-        "cvt.pack.sat.dtype.s32.b32 d=b32, a:s32, b:s32, c:b32 | dtype = u8 s8" since "6.5 sm_72";
-        "cvt.pack.sat.dtype.s32.b32 d=b32, a:s32, b:s32, c:b32 | dtype = u4 s4 u2 s2" since "6.5 sm_75";
+        "cvt.pack.sat.dtype.s32 d=u32, a:s32, b:s32 | dtype = u16 s16" since "6.5 sm_72";
+        "cvt.pack.sat.dtype.s32.b32 d=u32, a:s32, b:s32, c:u32 | dtype = u8 s8" since "6.5 sm_72";
+        "cvt.pack.sat.dtype.s32.b32 d=u32, a:s32, b:s32, c:u32 | dtype = u4 s4 u2 s2" since "6.5 sm_75";
     }
 
     /// Converts an address in a state space to a generic one, or with `.to` the other way round.

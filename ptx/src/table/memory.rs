@@ -22,69 +22,70 @@ section! {
 
     /// Loads from memory.
     ld = Ld "ld" "9.7.10.8, 9.7.10.9" {
-        "ld{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v8.type{.unified} \
-         d*vec=type^, [a], cache-policy?L2::cache_hint:b64 \
+        "ld{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v8.type \
+         d*vec=type^, [a], cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs lu cv; type = b32 u32 s32 f32" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
-        "ld.global{.cop}.nc{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v8.type{.unified} d*vec=type^, \
-         [a], cache-policy?L2::cache_hint:b64 \
+        "ld.global{.cop}.nc{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v8.type d*vec=type^, \
+         [a], cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs; type = b32 u32 s32 f32" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
         "ld.volatile{.global}{.prefetch}.v8.type d*vec=type^, [a] \
          | type = b32 u32 s32 f32" since "8.8 sm_100";
         "ld.sem.scope{.global}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v8.type d*vec=type^, [a], \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed acquire; type = b32 u32 s32 f32" since "8.8 sm_100";
-        "ld{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v4.type{.unified} \
-         d*vec=type^, [a], cache-policy?L2::cache_hint:b64 \
+        "ld{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v4.type \
+         d*vec=type^, [a], cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs lu cv; type = b64 u64 s64 f64" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
-        "ld.global{.cop}.nc{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v4.type{.unified} d*vec=type^, \
-         [a], cache-policy?L2::cache_hint:b64 \
+        "ld.global{.cop}.nc{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v4.type d*vec=type^, \
+         [a], cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs; type = b64 u64 s64 f64" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
         "ld.volatile{.global}{.prefetch}.v4.type d*vec=type^, [a] \
          | type = b64 u64 s64 f64" since "8.8 sm_100";
         "ld.sem.scope{.global}{.level1}{.level2}{.L2::cache_hint}{.prefetch}.v4.type d*vec=type^, [a], \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed acquire; type = b64 u64 s64 f64" since "8.8 sm_100";
-        "ld{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}{.prefetch}{.vec}.type{.unified} d*vec=type^, \
-         [a], cache-policy?L2::cache_hint:b64 \
+        "ld{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}{.prefetch}{.vec}.type d*vec=type^, \
+         [a], cache-policy?L2::cache_hint:u64 \
          | space = const global local param param::entry param::func shared shared::cta shared::cluster; \
          cop = ca cg cs lu cv; type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64" since "1.0 sm_10"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching,
                   "cache hints and the like need .global or a generic address" hints_fit_space,
-                  "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
-        "ld{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}{.prefetch}.b128{.unified} d=b128, [a], \
-         cache-policy?L2::cache_hint:b64 \
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
+        "ld{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}{.prefetch}.b128 d=b128, [a], \
+         cache-policy?L2::cache_hint:u64 \
          | space = const global local param param::entry param::func shared shared::cta shared::cluster; \
          cop = ca cg cs lu cv" since "8.3 sm_70"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching,
                   "cache hints and the like need .global or a generic address" hints_fit_space;
-        "ld.global{.cop}.nc{.level1}{.L2::cache_hint}{.prefetch}{.vec}.type{.unified} d*vec=type^, [a], \
-         cache-policy?L2::cache_hint:b64 \
+        "ld.global{.cop}.nc{.level1}{.L2::cache_hint}{.prefetch}{.vec}.type d*vec=type^, [a], \
+         cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs; type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64" since "3.1 sm_32"
-            where "a cache operator and an L1 eviction priority exclude each other" one_caching;
-        "ld.global{.cop}.nc{.level1}{.L2::cache_hint}{.prefetch}.b128{.unified} d=b128, [a], \
-         cache-policy?L2::cache_hint:b64 \
+            where "a cache operator and an L1 eviction priority exclude each other" one_caching,
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
+        "ld.global{.cop}.nc{.level1}{.L2::cache_hint}{.prefetch}.b128 d=b128, [a], \
+         cache-policy?L2::cache_hint:u64 \
          | cop = ca cg cs" since "8.3 sm_70"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
         "ld.volatile{.space}{.prefetch}{.vec}.type d*vec=type^, [a] \
          | space = global local@9.1 shared shared::cta shared::cluster; \
          type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64" since "1.0 sm_10"
             where "a prefetch size needs .global or a generic address" hints_fit_space,
-                  "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
         "ld.volatile{.space}{.prefetch}.b128 d=b128, [a] \
          | space = global local@9.1 shared shared::cta shared::cluster" since "8.3 sm_70"
             where "a prefetch size needs .global or a generic address" hints_fit_space;
         "ld.sem.scope{.space}{.level1}{.L2::cache_hint}{.prefetch}{.vec}.type d*vec=type^, [a], \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed acquire; type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64"
             since "6.0 sm_70"
             where "cache hints and the like need .global or a generic address" hints_fit_space,
-                  "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
         "ld.sem.scope{.space}{.level1}{.L2::cache_hint}{.prefetch}.b128 d=b128, [a], \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | scope = cta cluster gpu sys@8.4; sem = relaxed acquire" since "8.3 sm_70"
             where "cache hints and the like need .global or a generic address" hints_fit_space;
         "ld.mmio.relaxed.sys{.global}.type d=type^, [a] \
@@ -103,30 +104,30 @@ section! {
     /// Stores to memory.
     st = St "st" "9.7.10.11" {
         "st{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}.v8.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | cop = wb cg cs wt; type = b32 u32 s32 f32" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
         "st.volatile{.global}.v8.type [a], b*vec:type^ | type = b32 u32 s32 f32" since "8.8 sm_100";
         "st.sem.scope{.global}{.level1}{.level2}{.L2::cache_hint}.v8.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed release; type = b32 u32 s32 f32" since "8.8 sm_100";
         "st{.weak}{.global}{.cop}{.level1}{.level2}{.L2::cache_hint}.v4.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | cop = wb cg cs wt; type = b64 u64 s64 f64" since "8.8 sm_100"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching;
         "st.volatile{.global}.v4.type [a], b*vec:type^ | type = b64 u64 s64 f64" since "8.8 sm_100";
         "st.sem.scope{.global}{.level1}{.level2}{.L2::cache_hint}.v4.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed release; type = b64 u64 s64 f64" since "8.8 sm_100";
         "st{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}{.vec}.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | space = global local param param::func shared shared::cta shared::cluster; cop = wb cg cs wt; \
          type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64" since "1.0 sm_10"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching,
                   "cache hints and the like need .global or a generic address" hints_fit_space,
-                  "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
         "st{.weak}{.space}{.cop}{.level1}{.L2::cache_hint}.b128 [a], b:b128, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | space = global local param param::func shared shared::cta shared::cluster; cop = wb cg cs wt"
             since "8.3 sm_70"
             where "a cache operator and an L1 eviction priority exclude each other" one_caching,
@@ -134,16 +135,16 @@ section! {
         "st.volatile{.space}{.vec}.type [a], b*vec:type^ \
          | space = global local@9.1 shared shared::cta shared::cluster; \
          type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64" since "1.0 sm_10"
-            where "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
+            where "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
         "st.volatile{.space}.b128 [a], b:b128 \
          | space = global local@9.1 shared shared::cta shared::cluster" since "8.3 sm_70";
         "st.sem.scope{.space}{.level1}{.L2::cache_hint}{.vec}.type [a], b*vec:type^, \
-         cache-policy?L2::cache_hint:b64 \
+         cache-policy?L2::cache_hint:u64 \
          | sem = relaxed release; type = b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f32 f64"
             since "6.0 sm_70"
             where "cache hints and the like need .global or a generic address" hints_fit_space,
-                  "a vector of more than 128 bits needs .global or a generic address" vector_fits_space;
-        "st.sem.scope{.space}{.level1}{.L2::cache_hint}.b128 [a], b:b128, cache-policy?L2::cache_hint:b64 \
+                  "a vector has at most 128 bits" |i| vector_bits(i) <= 128;
+        "st.sem.scope{.space}{.level1}{.L2::cache_hint}.b128 [a], b:b128, cache-policy?L2::cache_hint:u64 \
          | scope = cta cluster gpu sys@8.4; sem = relaxed release" since "8.3 sm_70"
             where "cache hints and the like need .global or a generic address" hints_fit_space;
         "st.mmio.relaxed.sys{.global}.type [a], b:type^ \
@@ -163,7 +164,9 @@ section! {
 
     /// Sets `size` bytes of shared memory to 0.
     st_bulk = StBulk "st.bulk" "9.7.10.14" {
-        "st.bulk{.weak}{.shared::cta} [a], size:u32^, initval:imm(0..0)" since "8.6 sm_100"
+        "st.bulk{.weak}{.shared::cta} [a], size:u64, initval:imm(0..0)" since "8.6 sm_100"
+            where "the size is a multiple of 8" |i| literal_is(i, "size", |size| size % 8 == 0);
+        "st.bulk{.weak}{.shared::cta} [a], size:u32, initval:imm(0..0)" since "9.0 sm_100"
             where "the size is a multiple of 8" |i| literal_is(i, "size", |size| size % 8 == 0);
     }
 
@@ -192,16 +195,16 @@ section! {
 
     /// Makes a cache policy for `.L2::cache_hint`.
     createpolicy = Createpolicy "createpolicy" "9.7.10.21" {
-        "createpolicy.range{.global}.primary{.secondary}.b64 cache-policy=b64, [a], primary-size:u32, \
+        "createpolicy.range{.global}.primary{.secondary}.b64 cache-policy=u64, [a], primary-size:u32, \
          total-size:u32 \
          | primary = L2::evict_last L2::evict_normal L2::evict_first L2::evict_unchanged; \
          secondary = L2::evict_first L2::evict_unchanged" since "7.4 sm_80"
             where "the primary size is at most the total size" primary_in_total;
-        "createpolicy.fractional.primary{.secondary}.b64 cache-policy=b64, fraction?:f32 \
+        "createpolicy.fractional.primary{.secondary}.b64 cache-policy=u64, fraction?:f32 \
          | primary = L2::evict_last L2::evict_normal L2::evict_first L2::evict_unchanged; \
          secondary = L2::evict_first L2::evict_unchanged" since "7.4 sm_80"
             where "the fraction is above 0 and at most 1" fraction_in_range;
-        "createpolicy.cvt.L2.b64 cache-policy=b64, access-property:b64" since "7.4 sm_80";
+        "createpolicy.cvt.L2.b64 cache-policy=u64, access-property:u64" since "7.4 sm_80";
     }
 
     /// Takes the stack pointer.
@@ -211,7 +214,7 @@ section! {
 
     /// Sets the stack pointer, which frees what was allocated since.
     stackrestore = Stackrestore "stackrestore" "9.7.19.2" {
-        "stackrestore.type a:type | type = u32 u64" since "7.3 sm_52";
+        "stackrestore.type a:type! | type = u32 u64" since "7.3 sm_52";
     }
 
     /// Allocates local memory until the function returns.
@@ -236,10 +239,10 @@ fn is_l1_priority(modifier: Modifier) -> bool {
 }
 
 fn hints_fit_space(instruction: &Instruction) -> bool {
-    use Modifier::{L2CacheHint, L264B, L2128B, L2256B, Unified};
+    use Modifier::{L2CacheHint, L264B, L2128B, L2256B};
     let hint = |modifier| {
         let hint =
-            is_l1_priority(modifier) || matches!(modifier, L264B | L2128B | L2256B | L2CacheHint | Unified);
+            is_l1_priority(modifier) || matches!(modifier, L264B | L2128B | L2256B | L2CacheHint);
         hint.then_some(())
     };
     is_global(instruction) || instruction.find(hint).is_none()
@@ -247,10 +250,6 @@ fn hints_fit_space(instruction: &Instruction) -> bool {
 
 pub(super) fn is_global(instruction: &Instruction) -> bool {
     matches!(instruction.space(), Space::Global | Space::Generic)
-}
-
-fn vector_fits_space(instruction: &Instruction) -> bool {
-    vector_bits(instruction) <= 128 || is_global(instruction)
 }
 
 pub(super) fn mmio_is_sys(instruction: &Instruction) -> bool {

@@ -39,65 +39,65 @@ section! {
 
     /// Loads the matrix A of [`wmma.mma`](Mma::WmmaMma).
     wmma_load_a = WmmaLoadA "wmma.load.a" "9.7.16.4.3" {
-        "wmma.load.a.sync.aligned.layout.shape{.space}.f16 a=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.a.sync.aligned.layout.shape{.space}.f16 a=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "6.0 sm_70";
-        "wmma.load.a.sync.aligned.layout.shape{.space}.type a=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.a.sync.aligned.layout.shape{.space}.type a=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta; type = s8 u8" since "6.3 sm_72";
-        "wmma.load.a.sync.aligned.layout.shape{.space}.bf16 a=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.a.sync.aligned.layout.shape{.space}.bf16 a=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "7.0 sm_80";
-        "wmma.load.a.sync.aligned.layout.m16n16k8{.space}.tf32 a=frag, [p], stride?:b32 | space = global \
+        "wmma.load.a.sync.aligned.layout.m16n16k8{.space}.tf32 a=frag, [p], stride?:u32 | space = global \
          shared shared::cta" since "7.0 sm_80";
-        "wmma.load.a.sync.aligned.layout.m8n8k4{.space}.f64 a=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.a.sync.aligned.layout.m8n8k4{.space}.f64 a=frag, [p], stride?:u32 | space = global shared \
          shared::cta" since "7.0 sm_80";
-        "wmma.load.a.sync.aligned.row.m8n8k32{.space}.type a=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.a.sync.aligned.row.m8n8k32{.space}.type a=frag, [p], stride?:u32 | space = global shared \
          shared::cta; type = s4 u4" since "6.3 sm_75";
-        "wmma.load.a.sync.aligned.row.m8n8k128{.space}.b1 a=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.a.sync.aligned.row.m8n8k128{.space}.b1 a=frag, [p], stride?:u32 | space = global shared \
          shared::cta" since "6.3 sm_75";
     }
 
     /// Loads the matrix B of [`wmma.mma`](Mma::WmmaMma).
     wmma_load_b = WmmaLoadB "wmma.load.b" "9.7.16.4.3" {
-        "wmma.load.b.sync.aligned.layout.shape{.space}.f16 b=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.b.sync.aligned.layout.shape{.space}.f16 b=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "6.0 sm_70";
-        "wmma.load.b.sync.aligned.layout.shape{.space}.type b=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.b.sync.aligned.layout.shape{.space}.type b=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta; type = s8 u8" since "6.3 sm_72";
-        "wmma.load.b.sync.aligned.layout.shape{.space}.bf16 b=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.b.sync.aligned.layout.shape{.space}.bf16 b=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "7.0 sm_80";
-        "wmma.load.b.sync.aligned.layout.m16n16k8{.space}.tf32 b=frag, [p], stride?:b32 | space = global \
+        "wmma.load.b.sync.aligned.layout.m16n16k8{.space}.tf32 b=frag, [p], stride?:u32 | space = global \
          shared shared::cta" since "7.0 sm_80";
-        "wmma.load.b.sync.aligned.layout.m8n8k4{.space}.f64 b=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.b.sync.aligned.layout.m8n8k4{.space}.f64 b=frag, [p], stride?:u32 | space = global shared \
          shared::cta" since "7.0 sm_80";
-        "wmma.load.b.sync.aligned.col.m8n8k32{.space}.type b=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.b.sync.aligned.col.m8n8k32{.space}.type b=frag, [p], stride?:u32 | space = global shared \
          shared::cta; type = s4 u4" since "6.3 sm_75";
-        "wmma.load.b.sync.aligned.col.m8n8k128{.space}.b1 b=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.b.sync.aligned.col.m8n8k128{.space}.b1 b=frag, [p], stride?:u32 | space = global shared \
          shared::cta" since "6.3 sm_75";
     }
 
     /// Loads the matrix C of [`wmma.mma`](Mma::WmmaMma).
     wmma_load_c = WmmaLoadC "wmma.load.c" "9.7.16.4.3" {
-        "wmma.load.c.sync.aligned.layout.shape{.space}.type c=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.c.sync.aligned.layout.shape{.space}.type c=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta; type = f16 f32" since "6.0 sm_70";
-        "wmma.load.c.sync.aligned.layout.shape{.space}.s32 c=frag, [p], stride?:b32 | shape = m16n16k16 \
+        "wmma.load.c.sync.aligned.layout.shape{.space}.s32 c=frag, [p], stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "6.3 sm_72";
-        "wmma.load.c.sync.aligned.layout.m16n16k8{.space}.f32 c=frag, [p], stride?:b32 | space = global \
+        "wmma.load.c.sync.aligned.layout.m16n16k8{.space}.f32 c=frag, [p], stride?:u32 | space = global \
          shared shared::cta" since "7.0 sm_80";
-        "wmma.load.c.sync.aligned.layout.m8n8k4{.space}.f64 c=frag, [p], stride?:b32 | space = global shared \
+        "wmma.load.c.sync.aligned.layout.m8n8k4{.space}.f64 c=frag, [p], stride?:u32 | space = global shared \
          shared::cta" since "7.0 sm_80";
-        "wmma.load.c.sync.aligned.layout.shape{.space}.s32 c=frag, [p], stride?:b32 | shape = m8n8k32 \
+        "wmma.load.c.sync.aligned.layout.shape{.space}.s32 c=frag, [p], stride?:u32 | shape = m8n8k32 \
          m8n8k128; space = global shared shared::cta" since "6.3 sm_75";
     }
 
     /// Stores the matrix D of [`wmma.mma`](Mma::WmmaMma).
     wmma_store_d = WmmaStoreD "wmma.store.d" "9.7.16.4.4" {
-        "wmma.store.d.sync.aligned.layout.shape{.space}.type [p], d:frag, stride?:b32 | shape = m16n16k16 \
+        "wmma.store.d.sync.aligned.layout.shape{.space}.type [p], d:frag, stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta; type = f16 f32" since "6.0 sm_70";
-        "wmma.store.d.sync.aligned.layout.shape{.space}.s32 [p], d:frag, stride?:b32 | shape = m16n16k16 \
+        "wmma.store.d.sync.aligned.layout.shape{.space}.s32 [p], d:frag, stride?:u32 | shape = m16n16k16 \
          m8n32k16 m32n8k16; space = global shared shared::cta" since "6.3 sm_72";
-        "wmma.store.d.sync.aligned.layout.m16n16k8{.space}.f32 [p], d:frag, stride?:b32 | space = global \
+        "wmma.store.d.sync.aligned.layout.m16n16k8{.space}.f32 [p], d:frag, stride?:u32 | space = global \
          shared shared::cta" since "7.0 sm_80";
-        "wmma.store.d.sync.aligned.layout.m8n8k4{.space}.f64 [p], d:frag, stride?:b32 | space = global \
+        "wmma.store.d.sync.aligned.layout.m8n8k4{.space}.f64 [p], d:frag, stride?:u32 | space = global \
          shared shared::cta" since "7.0 sm_80";
-        "wmma.store.d.sync.aligned.layout.shape{.space}.s32 [p], d:frag, stride?:b32 | shape = m8n8k32 \
+        "wmma.store.d.sync.aligned.layout.shape{.space}.s32 [p], d:frag, stride?:u32 | shape = m8n8k32 \
          m8n8k128; space = global shared shared::cta" since "6.3 sm_75";
     }
 
@@ -264,56 +264,66 @@ section! {
     /// Starts D = A * B + D (D = A * B if `scale_d` is false) over a warpgroup; B, and A unless it is in
     /// registers, lie in shared memory as their descriptors say.
     wgmma_mma_async = WgmmaMmaAsync "wgmma.mma_async" "9.7.17.5.2" {
-        "wgmma.mma_async.sync.aligned.shape.dtype.f16.f16 d+frag, a_desc:b64, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.dtype.f16.f16 d+frag, a_desc:u64, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1), trans_a:imm(0..1), trans_b:imm(0..1) \
          | shape = m64n8..256:8k16; dtype = f16 f32" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.dtype.f16.f16 d+frag, a:frag, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.dtype.f16.f16 d+frag, a:frag, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1), trans_b:imm(0..1) | shape = m64n8..256:8k16; dtype = f16 \
          f32" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.f32.bf16.bf16 d+frag, a_desc:b64, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.f32.bf16.bf16 d+frag, a_desc:u64, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1), trans_a:imm(0..1), trans_b:imm(0..1) \
          | shape = m64n8..256:8k16" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.f32.bf16.bf16 d+frag, a:frag, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.f32.bf16.bf16 d+frag, a:frag, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1), trans_b:imm(0..1) | shape = m64n8..256:8k16"
             since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.f32.tf32.tf32 d+frag, a_desc:b64, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.f32.tf32.tf32 d+frag, a_desc:u64, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k8" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.f32.tf32.tf32 d+frag, a:frag, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.f32.tf32.tf32 d+frag, a:frag, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k8" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.dtype.atype.btype d+frag, a_desc:b64, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.dtype.atype.btype d+frag, a_desc:u64, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k32; dtype = f16 f32; atype = e4m3 \
          e5m2; btype = e4m3 e5m2" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.dtype.atype.btype d+frag, a:frag, b_desc:b64, scale_d:pred, \
+        "wgmma.mma_async.sync.aligned.shape.dtype.atype.btype d+frag, a:frag, b_desc:u64, scale_d:pred, \
          scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k32; dtype = f16 f32; atype = e4m3 \
          e5m2; btype = e4m3 e5m2" since "8.0 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:b64, b_desc:b64, \
+        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:u64, b_desc:u64, \
          scale_d:pred | shape = m64n8k32 m64n24k32 m64n16..256:16k32; atype = s8 u8; btype = s8 u8"
             since "8.0 sm_90a"
+            where "a literal scale_d must be 0 or 1" scales_d,
+                  "A and B must have the same type before PTX 8.4" |i| same(i, 1, 2);
+        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:u64, b_desc:u64, \
+         scale_d:pred | shape = m64n8k32 m64n24k32 m64n16..256:16k32; atype = s8 u8; btype = s8 u8"
+            since "8.4 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:b64, \
+        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:u64, \
          scale_d:pred | shape = m64n8k32 m64n24k32 m64n16..256:16k32; atype = s8 u8; btype = s8 u8"
             since "8.0 sm_90a"
+            where "a literal scale_d must be 0 or 1" scales_d,
+                  "A and B must have the same type before PTX 8.4" |i| same(i, 1, 2);
+        "wgmma.mma_async.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:u64, \
+         scale_d:pred | shape = m64n8k32 m64n24k32 m64n16..256:16k32; atype = s8 u8; btype = s8 u8"
+            since "8.4 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.s32.b1.b1.and.popc d+frag, a_desc:b64, b_desc:b64, scale_d:pred \
+        "wgmma.mma_async.sync.aligned.shape.s32.b1.b1.and.popc d+frag, a_desc:u64, b_desc:u64, scale_d:pred \
          | shape = m64n8k256 m64n24k256 m64n16..256:16k256" since "8.0 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sync.aligned.shape.s32.b1.b1.and.popc d+frag, a:frag, b_desc:b64, scale_d:pred \
+        "wgmma.mma_async.sync.aligned.shape.s32.b1.b1.and.popc d+frag, a:frag, b_desc:u64, scale_d:pred \
          | shape = m64n8k256 m64n24k256 m64n16..256:16k256" since "8.0 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
     }
@@ -321,53 +331,63 @@ section! {
     /// [`wgmma.mma_async`](Mma::WgmmaMmaAsync) with sparse A: `meta` says which elements are not zero,
     /// `select` which lanes hold it.
     wgmma_mma_async_sp = WgmmaMmaAsyncSp "wgmma.mma_async.sp" "9.7.17.6.3" {
-        "wgmma.mma_async.sp.sync.aligned.shape.dtype.f16.f16 d+frag, a_desc:b64, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.dtype.f16.f16 d+frag, a_desc:u64, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1), trans_a:imm(0..1), \
          trans_b:imm(0..1) | shape = m64n8..256:8k32; dtype = f16 f32" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.dtype.f16.f16 d+frag, a:frag, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.dtype.f16.f16 d+frag, a:frag, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1), trans_b:imm(0..1) \
          | shape = m64n8..256:8k32; dtype = f16 f32" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.f32.bf16.bf16 d+frag, a_desc:b64, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.f32.bf16.bf16 d+frag, a_desc:u64, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1), trans_a:imm(0..1), \
          trans_b:imm(0..1) | shape = m64n8..256:8k32" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.f32.bf16.bf16 d+frag, a:frag, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.f32.bf16.bf16 d+frag, a:frag, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1), trans_b:imm(0..1) \
          | shape = m64n8..256:8k32" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.f32.tf32.tf32 d+frag, a_desc:b64, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.f32.tf32.tf32 d+frag, a_desc:u64, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k16"
             since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.f32.tf32.tf32 d+frag, a:frag, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.f32.tf32.tf32 d+frag, a:frag, b_desc:u64, meta:b32!, \
          select:imm(0..1), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k16"
             since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.dtype.atype.btype d+frag, a_desc:b64, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.dtype.atype.btype d+frag, a_desc:u64, b_desc:u64, meta:b32!, \
          select:imm(0..0), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k64; \
          dtype = f16 f32; atype = e4m3 e5m2; btype = e4m3 e5m2" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape.dtype.atype.btype d+frag, a:frag, b_desc:b64, meta:b32!, \
+        "wgmma.mma_async.sp.sync.aligned.shape.dtype.atype.btype d+frag, a:frag, b_desc:u64, meta:b32!, \
          select:imm(0..0), scale_d:pred, scale_a:imm(-1..1), scale_b:imm(-1..1) | shape = m64n8..256:8k64; \
          dtype = f16 f32; atype = e4m3 e5m2; btype = e4m3 e5m2" since "8.2 sm_90a"
             where "the signs of A and B must be 1 or -1" signs,
                   "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:b64, b_desc:b64, \
+        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:u64, b_desc:u64, \
          meta:b32!, select:imm(0..0), scale_d:pred | shape = m64n8k64 m64n24k64 m64n16..256:16k64; \
          atype = s8 u8; btype = s8 u8" since "8.2 sm_90a"
+            where "a literal scale_d must be 0 or 1" scales_d,
+                  "A and B must have the same type before PTX 8.4" |i| same(i, 1, 2);
+        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a_desc:u64, b_desc:u64, \
+         meta:b32!, select:imm(0..0), scale_d:pred | shape = m64n8k64 m64n24k64 m64n16..256:16k64; \
+         atype = s8 u8; btype = s8 u8" since "8.4 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
-        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:b64, \
+        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:u64, \
          meta:b32!, select:imm(0..0), scale_d:pred | shape = m64n8k64 m64n24k64 m64n16..256:16k64; \
          atype = s8 u8; btype = s8 u8" since "8.2 sm_90a"
+            where "a literal scale_d must be 0 or 1" scales_d,
+                  "A and B must have the same type before PTX 8.4" |i| same(i, 1, 2);
+        "wgmma.mma_async.sp.sync.aligned.shape{.satfinite}.s32.atype.btype d+frag, a:frag, b_desc:u64, \
+         meta:b32!, select:imm(0..0), scale_d:pred | shape = m64n8k64 m64n24k64 m64n16..256:16k64; \
+         atype = s8 u8; btype = s8 u8" since "8.4 sm_90a"
             where "a literal scale_d must be 0 or 1" scales_d;
     }
 }
@@ -391,8 +411,8 @@ fn scales_d(instruction: &Instruction) -> bool {
 fn selects(instruction: &Instruction) -> bool {
     let k = instruction.shape().map_or(0, |shape| shape.k);
     match (instruction.types().nth(1), k) {
-        (Some(Type::F16), _) | (Some(Type::Bf16), 16) | (Some(Type::Tf32), 8) => true,
-        (Some(Type::Bf16 | Type::Tf32), _)
+        (Some(Type::F16 | Type::Bf16), 16) | (Some(Type::Tf32), 8) => true,
+        (Some(Type::F16 | Type::Bf16 | Type::Tf32), _)
         | (Some(Type::U8 | Type::S8), 32)
         | (Some(Type::U4 | Type::S4), 64) => literal_is(instruction, "f", |selector| selector < 2),
         _ => literal_is(instruction, "f", |selector| selector == 0),

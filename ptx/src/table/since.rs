@@ -13,7 +13,6 @@ const MODIFIERS: &[(&str, &str)] = &[
     ("L2::256B L2::cache_hint", "7.4 sm_80"),
     ("shared::cta", "7.8 sm_30"),
     ("cluster shared::cluster", "7.8 sm_90"),
-    ("unified", "8.0 sm_90"),
     ("param::entry param::func", "8.3 sm_20"),
 ];
 

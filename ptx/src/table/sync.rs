@@ -61,7 +61,7 @@ section! {
 
     /// Waits for the lanes of `mask` and orders memory among them.
     bar_warp_sync = BarWarpSync "bar.warp.sync" "9.7.15.2" {
-        "bar.warp.sync mask:b32" since "6.0 sm_30";
+        "bar.warp.sync mask:u32" since "6.0 sm_30";
     }
 
     /// Arrives at the barrier of the cluster.
@@ -120,14 +120,14 @@ section! {
 
     /// Combines a predicate of the lanes of `mask`.
     vote_sync = VoteSync "vote" "9.7.15.10" {
-        "vote.sync.mode.pred d=pred, a:pred, mask:b32 | mode = all any uni" since "6.0 sm_30";
-        "vote.sync.ballot.b32 d=b32, a:pred, mask:b32" since "6.0 sm_30";
+        "vote.sync.mode.pred d=pred, a:pred, mask:u32 | mode = all any uni" since "6.0 sm_30";
+        "vote.sync.ballot.b32 d=b32, a:pred, mask:u32" since "6.0 sm_30";
     }
 
     /// Finds the lanes of `mask` that hold the same value, or whether all do.
     match_sync = MatchSync "match" "9.7.15.11" {
-        "match.any.sync.type d=b32, a:type, mask:b32 | type = b32 b64" since "6.0 sm_70";
-        "match.all.sync.type d{|p}=b32, a:type, mask:b32 | type = b32 b64" since "6.0 sm_70";
+        "match.any.sync.type d=u32, a:type, mask:u32 | type = b32 b64" since "6.0 sm_70";
+        "match.all.sync.type d{|p}=u32, a:type, mask:u32 | type = b32 b64" since "6.0 sm_70";
     }
 
     /// The lanes that execute this together.
@@ -137,21 +137,21 @@ section! {
 
     /// Reduces a value over the lanes of `mask`.
     redux_sync = ReduxSync "redux" "9.7.15.13" {
-        "redux.sync.op.type d=type, a:type, mask:b32 | op = add min max; type = u32 s32" since "7.0 sm_80";
-        "redux.sync.op.b32 d=b32, a:b32, mask:b32 | op = and or xor" since "7.0 sm_80";
-        "redux.sync.op{.abs}{.NaN}.f32 d=f32, a:f32, mask:b32 | op = min max" since "8.6 sm_100f";
+        "redux.sync.op.type d=type, a:type, mask:u32 | op = add min max; type = u32 s32" since "7.0 sm_80";
+        "redux.sync.op.b32 d=u32, a:u32, mask:u32 | op = and or xor" since "7.0 sm_80";
+        "redux.sync.op{.abs}{.NaN}.f32 d=f32, a:f32, mask:u32 | op = min max" since "8.6 sm_100f";
     }
 
     /// Takes the value of another lane of `mask`.
     shfl_sync = ShflSync "shfl" "9.7.10.6" {
-        "shfl.sync.mode.b32 d{|p}=b32, a:b32, b:b32, c:b32, mask:b32 | mode = up down bfly idx"
+        "shfl.sync.mode.b32 d{|p}=b32, a:b32, b:b32, c:b32, mask:u32 | mode = up down bfly idx"
             since "6.0 sm_30"
             where "the value of a shuffle cannot be discarded" |i| !is_sink(i, "d");
     }
 
     /// Chooses one lane of `mask`.
     elect_sync = ElectSync "elect" "9.7.15.15" {
-        "elect.sync d{|p}=b32, mask:b32" since "8.0 sm_90"
+        "elect.sync d{|p}=b32, mask:u32" since "8.0 sm_90"
             where "elect.sync writes a lane, or _, and a predicate: d|p" elects;
     }
 
@@ -183,38 +183,38 @@ section! {
     /// Arrives at an mbarrier, with `.expect_tx` after adding to the bytes it waits for; `state` is its phase
     /// before.
     mbarrier_arrive = MbarrierArrive "mbarrier.arrive" "9.7.15.16.16" {
-        "mbarrier.arrive{.sem.scope}{.ss}.b64 state=b64, [addr] | sem = release@8.0 relaxed@8.6/sm_90; \
+        "mbarrier.arrive{.sem.scope}{.ss}.b64 state=u64, [addr] | sem = release@8.0 relaxed@8.6/sm_90; \
          scope = cta cluster@8.0/sm_90" since "7.0 sm_80";
-        "mbarrier.arrive{.sem.scope}{.ss}.b64 state=b64, [addr], count:u32 | sem = release@8.0 \
+        "mbarrier.arrive{.sem.scope}{.ss}.b64 state=u64, [addr], count:u32 | sem = release@8.0 \
          relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.8 sm_90"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
         "mbarrier.arrive{.sem.scope}.shared::cluster.b64 state=sink, [addr], count?:u32 | sem = release \
          relaxed@8.6; scope = cta cluster" since "8.0 sm_90"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
-        "mbarrier.arrive.expect_tx{.sem.scope}{.ss}.b64 state=b64, [addr], bytes:u32 | sem = release \
+        "mbarrier.arrive.expect_tx{.sem.scope}{.ss}.b64 state=u64, [addr], bytes:u32 | sem = release \
          relaxed@8.6; scope = cta cluster" since "8.0 sm_90";
         "mbarrier.arrive.expect_tx{.sem.scope}.shared::cluster.b64 state=sink, [addr], bytes:u32 \
          | sem = release relaxed@8.6; scope = cta cluster" since "8.0 sm_90";
-        "mbarrier.arrive.noComplete{.release.cta}{.ss}.b64 state=b64, [addr], count:u32 \
+        "mbarrier.arrive.noComplete{.release.cta}{.ss}.b64 state=u64, [addr], count:u32 \
          | release = release@8.0" since "7.0 sm_80"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
     }
 
     /// Arrives at an mbarrier and lowers the arrivals that it expects in later phases.
     mbarrier_arrive_drop = MbarrierArriveDrop "mbarrier.arrive_drop" "9.7.15.16.17" {
-        "mbarrier.arrive_drop{.sem.scope}{.ss}.b64 state=b64, [addr] | sem = release@8.0 relaxed@8.6/sm_90; \
+        "mbarrier.arrive_drop{.sem.scope}{.ss}.b64 state=u64, [addr] | sem = release@8.0 relaxed@8.6/sm_90; \
          scope = cta cluster@8.0/sm_90" since "7.0 sm_80";
-        "mbarrier.arrive_drop{.sem.scope}{.ss}.b64 state=b64, [addr], count:u32 | sem = release@8.0 \
+        "mbarrier.arrive_drop{.sem.scope}{.ss}.b64 state=u64, [addr], count:u32 | sem = release@8.0 \
          relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.8 sm_90"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
         "mbarrier.arrive_drop{.sem.scope}.shared::cluster.b64 state=sink, [addr], count?:u32 | sem = release \
          relaxed@8.6; scope = cta cluster" since "8.0 sm_90"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
-        "mbarrier.arrive_drop.expect_tx{.sem.scope}{.ss}.b64 state=b64, [addr], bytes:u32 | sem = release \
+        "mbarrier.arrive_drop.expect_tx{.sem.scope}{.ss}.b64 state=u64, [addr], bytes:u32 | sem = release \
          relaxed@8.6; scope = cta cluster" since "8.0 sm_90";
         "mbarrier.arrive_drop.expect_tx{.sem.scope}.shared::cluster.b64 state=sink, [addr], bytes:u32 \
          | sem = release relaxed@8.6; scope = cta cluster" since "8.0 sm_90";
-        "mbarrier.arrive_drop.noComplete{.release.cta}{.ss}.b64 state=b64, [addr], count:u32 \
+        "mbarrier.arrive_drop.noComplete{.release.cta}{.ss}.b64 state=u64, [addr], count:u32 \
          | release = release@8.0" since "7.0 sm_80"
             where "an arrival counts at least 1" |i| is_positive(i, "count");
     }
@@ -226,13 +226,13 @@ section! {
 
     /// Asks whether a phase of an mbarrier is complete.
     mbarrier_test_wait = MbarrierTestWait "mbarrier.test_wait" "9.7.15.16.19" {
-        "mbarrier.test_wait{.sem.scope}{.ss}.b64 done=pred, [addr], state:b64 | sem = acquire@8.0 \
+        "mbarrier.test_wait{.sem.scope}{.ss}.b64 done=pred, [addr], state:u64 | sem = acquire@8.0 \
          relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.0 sm_80";
         "mbarrier.test_wait.parity{.sem.scope}{.ss}.b64 done=pred, [addr], parity:u32 | sem = acquire@8.0 \
          relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.1 sm_80"
             where "a parity is 0 or 1" is_parity;
         "mbarrier.test_wait.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, value?=b8, [addr], \
-         state:b64 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90";
+         state:u64 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90";
         "mbarrier.test_wait.parity.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, value?=b8, \
          [addr], parity:u32 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90"
             where "a parity is 0 or 1" is_parity;
@@ -244,15 +244,15 @@ section! {
     /// Asks whether a phase of an mbarrier is complete and may wait for it, up to a time limit in
     /// nanoseconds.
     mbarrier_try_wait = MbarrierTryWait "mbarrier.try_wait" "9.7.15.16.19" {
-        "mbarrier.try_wait{.sem.scope}{.ss}.b64 done=pred, [addr], state:b64, hint?:u32 | sem = acquire@8.0 \
+        "mbarrier.try_wait{.sem.scope}{.ss}.b64 done=pred, [addr], state:u64, hint?:u32 | sem = acquire@8.0 \
          relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.8 sm_90";
         "mbarrier.try_wait.parity{.sem.scope}{.ss}.b64 done=pred, [addr], parity:u32, hint?:u32 \
          | sem = acquire@8.0 relaxed@8.6/sm_90; scope = cta cluster@8.0/sm_90" since "7.8 sm_90"
             where "a parity is 0 or 1" is_parity;
-        "mbarrier.try_wait.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, [addr], state:b64, \
+        "mbarrier.try_wait.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, [addr], state:u64, \
          hint?:u32 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90";
         "mbarrier.try_wait.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, value=b8, [addr], \
-         state:b64, hint?:u32 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90";
+         state:u64, hint?:u32 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90";
         "mbarrier.try_wait.parity.phase_type::primary{.sem.scope}{.ss}.b64 done{|report}=pred, [addr], \
          parity:u32, hint?:u32 | sem = acquire relaxed; scope = cta cluster" since "9.3 sm_90"
             where "a parity is 0 or 1" is_parity;
@@ -266,7 +266,7 @@ section! {
 
     /// The arrivals that were pending before the arrival that gave `state`.
     mbarrier_pending_count = MbarrierPendingCount "mbarrier.pending_count" "9.7.15.16.20" {
-        "mbarrier.pending_count{.layout}.b64 count=u32, state:b64 | layout = layout::v0@9.3/sm_90"
+        "mbarrier.pending_count{.layout}.b64 count=u32, state:u64 | layout = layout::v0@9.3/sm_90"
             since "7.0 sm_80";
     }
 

@@ -23,10 +23,10 @@ section! {
 
     /// Frees columns of tensor memory.
     tcgen05_dealloc = Tcgen05Dealloc "tcgen05.dealloc" "9.7.18.7.1" {
-        "tcgen05.dealloc.cta_group.sync.aligned.b32 taddr:b32, columns:u32" since "8.6 sm_100f sm_110f"
+        "tcgen05.dealloc.cta_group.sync.aligned.b32 taddr:u32, columns:u32" since "8.6 sm_100f sm_110f"
             where "the columns must be a power of 2 from 32 to 512"
                   |i| literal_is(i, "columns", is_allocation);
-        "tcgen05.dealloc.exclusive.cta_group.sync.aligned.b32 taddr:b32, columns:u32"
+        "tcgen05.dealloc.exclusive.cta_group.sync.aligned.b32 taddr:u32, columns:u32"
             since "9.4 sm_100f sm_110f"
             where "the columns must be a multiple of 32 from 32 to 576"
                   |i| literal_is(i, "columns", is_exclusive_allocation);
@@ -86,11 +86,11 @@ section! {
 
     /// Starts a copy from shared to tensor memory.
     tcgen05_cp = Tcgen05Cp "tcgen05.cp" "9.7.18.9.2" {
-        "tcgen05.cp.cta_group.shape{.b8x16.from} [taddr], s_desc:b64 | shape = 128x256b 4x256b 128x128b; \
+        "tcgen05.cp.cta_group.shape{.b8x16.from} [taddr], s_desc:u64 | shape = 128x256b 4x256b 128x128b; \
          from = b6x16_p32 b4x16_p64" since "8.6 sm_100f sm_110f";
-        "tcgen05.cp.cta_group.64x128b.multicast{.b8x16.from} [taddr], s_desc:b64 | multicast = warpx2::02_13 \
+        "tcgen05.cp.cta_group.64x128b.multicast{.b8x16.from} [taddr], s_desc:u64 | multicast = warpx2::02_13 \
          warpx2::01_23; from = b6x16_p32 b4x16_p64" since "8.6 sm_100f sm_110f";
-        "tcgen05.cp.cta_group.32x128b.warpx4{.b8x16.from} [taddr], s_desc:b64 | from = b6x16_p32 b4x16_p64"
+        "tcgen05.cp.cta_group.32x128b.warpx4{.b8x16.from} [taddr], s_desc:u64 | from = b6x16_p32 b4x16_p64"
             since "8.6 sm_100f sm_110f";
     }
 
@@ -102,146 +102,146 @@ section! {
     /// Starts D = A * B + D (D = A * B if `enable_d` is false) with D in tensor memory; one thread starts all
     /// of it.
     tcgen05_mma = Tcgen05Mma "tcgen05.mma" "9.7.18.10.10.1" {
-        "tcgen05.mma.cta_group.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, enable_d:pred \
+        "tcgen05.mma.cta_group.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, enable_d:pred \
          | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.cta_group::1.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*4:b32, \
+        "tcgen05.mma.cta_group::1.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*4:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.cta_group::2.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*8:b32, \
+        "tcgen05.mma.cta_group::2.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*8:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, enable_d:pred \
+        "tcgen05.mma.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, enable_d:pred \
          | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, lanes*4:b32, \
+        "tcgen05.mma.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, lanes*4:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, lanes*8:b32, \
+        "tcgen05.mma.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, lanes*8:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, enable_d:pred, \
+        "tcgen05.mma.cta_group.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, enable_d:pred, \
          scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.cta_group::1.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*4:b32, \
+        "tcgen05.mma.cta_group::1.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*4:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.cta_group::2.kind{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*8:b32, \
+        "tcgen05.mma.cta_group::2.kind{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*8:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, enable_d:pred, \
+        "tcgen05.mma.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, enable_d:pred, \
          scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, lanes*4:b32, \
+        "tcgen05.mma.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, lanes*4:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, lanes*8:b32, \
+        "tcgen05.mma.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, lanes*8:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group.kind.block_scale{.scale_size}{.collector} [d], a_desc:b64, b_desc:b64, \
-         idesc:b32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 kind::mxf4 \
+        "tcgen05.mma.cta_group.kind.block_scale{.scale_size}{.collector} [d], a_desc:u64, b_desc:u64, \
+         idesc:u32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 kind::mxf4 \
          kind::mxf4nvf4@8.7" since "8.6 sm_100f sm_110f"
             where "kind::mxf8f6f4 takes scale_vec::1X or block32, kind::mxf4 scale_vec::2X or block32, \
                    kind::mxf4nvf4 needs scale_vec::2X, scale_vec::4X, block16 or block32" scales_blocks;
-        "tcgen05.mma.cta_group.kind.block_scale{.scale_size}{.collector} [d], [a], b_desc:b64, idesc:b32, \
+        "tcgen05.mma.cta_group.kind.block_scale{.scale_size}{.collector} [d], [a], b_desc:u64, idesc:u32, \
          [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 kind::mxf4 kind::mxf4nvf4@8.7"
             since "8.6 sm_100f sm_110f"
             where "kind::mxf8f6f4 takes scale_vec::1X or block32, kind::mxf4 scale_vec::2X or block32, \
                    kind::mxf4nvf4 needs scale_vec::2X, scale_vec::4X, block16 or block32" scales_blocks;
-        "tcgen05.mma.cta_group.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, enable_d:pred"
+        "tcgen05.mma.cta_group.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, enable_d:pred"
             since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.cta_group::1.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*4:b32, \
+        "tcgen05.mma.cta_group::1.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*4:u32, \
          enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.cta_group::2.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, idesc:b32, lanes*8:b32, \
+        "tcgen05.mma.cta_group::2.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, idesc:u32, lanes*8:u32, \
          enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.cta_group.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, enable_d:pred"
+        "tcgen05.mma.cta_group.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, enable_d:pred"
             since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::1.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, \
-         lanes*4:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
+        "tcgen05.mma.cta_group::1.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, \
+         lanes*4:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.cta_group::2.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, idesc:b32, \
-         lanes*8:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
+        "tcgen05.mma.cta_group::2.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, idesc:u32, \
+         lanes*8:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
     }
 
     /// [`tcgen05.mma`](Tcgen05::Tcgen05Mma) with sparse A.
     tcgen05_mma_sp = Tcgen05MmaSp "tcgen05.mma.sp" "9.7.18.10.10.2" {
-        "tcgen05.mma.sp.cta_group.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.sp.cta_group::1.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.sp.cta_group::2.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.sp.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group::1.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.sp.cta_group::2.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.sp.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
          enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
+        "tcgen05.mma.sp.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
+        "tcgen05.mma.sp.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.sp.cta_group::1.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.sp.cta_group::2.kind{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
-        "tcgen05.mma.sp.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group::1.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
+        "tcgen05.mma.sp.cta_group::2.kind{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f";
+        "tcgen05.mma.sp.cta_group.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
          enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
+        "tcgen05.mma.sp.cta_group::1.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
+        "tcgen05.mma.sp.cta_group::2.kind{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred, scale_d:imm(0..15) | kind = kind::f16 kind::tf32" since "8.6 sm_100f"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group.kind.block_scale{.scale_size}{.collector} [d], a_desc:b64, b_desc:b64, \
-         [meta], idesc:b32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 \
+        "tcgen05.mma.sp.cta_group.kind.block_scale{.scale_size}{.collector} [d], a_desc:u64, b_desc:u64, \
+         [meta], idesc:u32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 \
          kind::mxf4@8.6/sm_100a,sm_101a,sm_103a,sm_107a,sm_110a \
          kind::mxf4nvf4@8.7/sm_100a,sm_101a,sm_103a,sm_107a,sm_110a" since "8.6 sm_100f sm_110f"
             where "kind::mxf8f6f4 takes scale_vec::1X or block32, kind::mxf4 scale_vec::2X or block32, \
                    kind::mxf4nvf4 needs scale_vec::2X, scale_vec::4X, block16 or block32" scales_blocks;
-        "tcgen05.mma.sp.cta_group.kind.block_scale{.scale_size}{.collector} [d], [a], b_desc:b64, [meta], \
-         idesc:b32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 \
+        "tcgen05.mma.sp.cta_group.kind.block_scale{.scale_size}{.collector} [d], [a], b_desc:u64, [meta], \
+         idesc:u32, [scale_a], [scale_b], enable_d:pred | kind = kind::mxf8f6f4 \
          kind::mxf4@8.6/sm_100a,sm_101a,sm_103a,sm_107a,sm_110a \
          kind::mxf4nvf4@8.7/sm_100a,sm_101a,sm_103a,sm_107a,sm_110a" since "8.6 sm_100f sm_110f"
             where "kind::mxf8f6f4 takes scale_vec::1X or block32, kind::mxf4 scale_vec::2X or block32, \
                    kind::mxf4nvf4 needs scale_vec::2X, scale_vec::4X, block16 or block32" scales_blocks;
-        "tcgen05.mma.sp.cta_group.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
          enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.sp.cta_group::1.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.sp.cta_group::2.kind::i8{.collector} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.sp.cta_group.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
+        "tcgen05.mma.sp.cta_group::1.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.sp.cta_group::2.kind::i8{.collector} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.sp.cta_group.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
          enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::1.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*4:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
+        "tcgen05.mma.sp.cta_group::1.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*4:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
-        "tcgen05.mma.sp.cta_group::2.kind::i8{.ashift}{.collector} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         lanes*8:b32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
+        "tcgen05.mma.sp.cta_group::2.kind::i8{.ashift}{.collector} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         lanes*8:u32, enable_d:pred" since "8.6 sm_100a sm_101a sm_110a"
             where ".ashift goes with collector::a::lastuse and collector::a::discard only" shifts_unkept;
     }
 
     /// [`tcgen05.mma`](Tcgen05::Tcgen05Mma) that keeps B, the weights, in a buffer.
     tcgen05_mma_ws = Tcgen05MmaWs "tcgen05.mma.ws" "9.7.18.10.10.3" {
-        "tcgen05.mma.ws.cta_group::1.kind{.collector_b} [d], a_desc:b64, b_desc:b64, idesc:b32, \
-         enable_d:pred, zero_mask?:b64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.ws.cta_group::1.kind{.collector_b} [d], [a], b_desc:b64, idesc:b32, enable_d:pred, \
-         zero_mask?:b64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.ws.cta_group::1.kind::i8{.collector_b} [d], a_desc:b64, b_desc:b64, idesc:b32, \
-         enable_d:pred, zero_mask?:b64" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.ws.cta_group::1.kind::i8{.collector_b} [d], [a], b_desc:b64, idesc:b32, enable_d:pred, \
-         zero_mask?:b64" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.ws.cta_group::1.kind{.collector_b} [d], a_desc:u64, b_desc:u64, idesc:u32, \
+         enable_d:pred, zero_mask?:u64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.ws.cta_group::1.kind{.collector_b} [d], [a], b_desc:u64, idesc:u32, enable_d:pred, \
+         zero_mask?:u64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.ws.cta_group::1.kind::i8{.collector_b} [d], a_desc:u64, b_desc:u64, idesc:u32, \
+         enable_d:pred, zero_mask?:u64" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.ws.cta_group::1.kind::i8{.collector_b} [d], [a], b_desc:u64, idesc:u32, enable_d:pred, \
+         zero_mask?:u64" since "8.6 sm_100a sm_101a sm_110a";
     }
 
     /// [`tcgen05.mma.ws`](Tcgen05::Tcgen05MmaWs) with sparse A.
     tcgen05_mma_ws_sp = Tcgen05MmaWsSp "tcgen05.mma.ws.sp" "9.7.18.10.10.4" {
-        "tcgen05.mma.ws.sp.cta_group::1.kind{.collector_b} [d], a_desc:b64, b_desc:b64, [meta], idesc:b32, \
-         enable_d:pred, zero_mask?:b64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.ws.sp.cta_group::1.kind{.collector_b} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         enable_d:pred, zero_mask?:b64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
-        "tcgen05.mma.ws.sp.cta_group::1.kind::i8{.collector_b} [d], a_desc:b64, b_desc:b64, [meta], \
-         idesc:b32, enable_d:pred, zero_mask?:b64" since "8.6 sm_100a sm_101a sm_110a";
-        "tcgen05.mma.ws.sp.cta_group::1.kind::i8{.collector_b} [d], [a], b_desc:b64, [meta], idesc:b32, \
-         enable_d:pred, zero_mask?:b64" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.ws.sp.cta_group::1.kind{.collector_b} [d], a_desc:u64, b_desc:u64, [meta], idesc:u32, \
+         enable_d:pred, zero_mask?:u64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.ws.sp.cta_group::1.kind{.collector_b} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         enable_d:pred, zero_mask?:u64 | kind = kind::f16 kind::tf32 kind::f8f6f4" since "8.6 sm_100f sm_110f";
+        "tcgen05.mma.ws.sp.cta_group::1.kind::i8{.collector_b} [d], a_desc:u64, b_desc:u64, [meta], \
+         idesc:u32, enable_d:pred, zero_mask?:u64" since "8.6 sm_100a sm_101a sm_110a";
+        "tcgen05.mma.ws.sp.cta_group::1.kind::i8{.collector_b} [d], [a], b_desc:u64, [meta], idesc:u32, \
+         enable_d:pred, zero_mask?:u64" since "8.6 sm_100a sm_101a sm_110a";
     }
 
     /// Orders the thread's tensor core operations before the synchronisation of threads that follows.

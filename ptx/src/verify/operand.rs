@@ -6,8 +6,9 @@ use super::{Scope, needs};
 use crate::fragment;
 use crate::instruction::Instruction;
 use crate::modifier::Modifier;
-use crate::operand::{Address, Base, Operand, SpecialRegister, Symbol};
-use crate::table::{Access, Atomic, Count, Expect, Form, Memory, Opcode, OperandSpec, Sync};
+use crate::operand::{Address, Base, Immediate, Operand, SpecialRegister, Symbol};
+use crate::module::Version;
+use crate::table::{Access, Atomic, Bits, Count, Expect, Form, Memory, Opcode, OperandSpec, Sync};
 use crate::types::{Kind, Space, Type};
 
 /// What one operand must be, with what the modifiers say filled in.
@@ -22,6 +23,8 @@ pub(super) struct Expected {
     bare: bool,
     /// The space of an address, or of a symbol whose address is taken; `None` if any will do.
     space: Option<Space>,
+    /// Whether the space is `.param::entry` or `.param::func`: of the kernel's, or of a function's parameters.
+    of_kernel: Option<bool>,
 }
 
 impl Expected {
@@ -75,6 +78,11 @@ impl Expected {
             count,
             bare: spec.count == Count::Vector && count == Some(1),
             space: space(form, spec, modifiers),
+            of_kernel: modifiers.iter().find_map(|modifier| match modifier {
+                Modifier::ParamEntry => Some(true),
+                Modifier::ParamFunc => Some(false),
+                _ => None,
+            }),
         }
     }
 
@@ -83,12 +91,13 @@ impl Expected {
         match (self.spec.expect, operand) {
             (Expect::Address, Operand::Address(address)) => self.address(scope, address),
             (Expect::Immediate(low, high), Operand::Immediate(literal)) => match literal {
-                crate::operand::Immediate::Integer { value, .. } if (low..=high).contains(value) => Ok(()),
+                Immediate::Integer { value, .. } if (low..=high).contains(value) => Ok(()),
                 other => Err(format!("expected an integer from {low} to {high}, found {}", describe_literal(*other))),
             },
             (Expect::Label | Expect::Function | Expect::Arguments | Expect::Sink, _) => Ok(()),
             (Expect::Any, _) if self.opcode != Opcode::Memory(Memory::Mov) => self.bytes_or_predicate(scope, operand),
             (_, Operand::Vector(elements)) => self.vector(scope, elements),
+            (_, Operand::Sink) if self.may_discard(scope) => Ok(()),
             _ if self.count.is_some() && !self.bare => {
                 let count = self.count.unwrap_or(1);
                 Err(format!("expected {count} in braces, found {}", describe(scope, operand)))
@@ -110,6 +119,16 @@ impl Expected {
         if elements.iter().all(|element| *element == Operand::Sink) {
             return Err("expected at least one register in braces, found `_` alone".to_owned());
         }
+        let size = |element: &Operand| match element {
+            Operand::Register(register) => Some(scope.function.registers[register.0 as usize].ty.bits()),
+            _ => None,
+        };
+        let mut sizes = elements.iter().filter_map(size);
+        if let Some(first) = sizes.next()
+            && let Some(other) = sizes.find(|size| *size != first)
+        {
+            return Err(format!("expected registers of one size in braces, found {first} and {other} bits"));
+        }
         elements.iter().try_for_each(|element| match element {
             Operand::Sink if self.opcode == Opcode::Memory(Memory::Ld) => Ok(()),
             other => self.element(scope, other),
@@ -128,7 +147,7 @@ impl Expected {
                 register_fits(ty, special_type(*special), true)
             }
             Operand::Symbol(symbol, _) => return self.symbol(scope, *symbol),
-            Operand::Sink => may_discard(self.opcode, ty),
+            Operand::Sink => self.may_discard(scope),
             _ => false,
         };
         if fits { Ok(()) } else { Err(format!("expected {}, found {}", self.describe(ty), describe(scope, operand))) }
@@ -148,6 +167,14 @@ impl Expected {
     }
 
     fn address(&self, scope: &Scope<'_>, address: &Address) -> Result<(), String> {
+        let is_local = matches!(address.base, Base::Symbol(symbol) if is_call_argument(scope, symbol));
+        match self.of_kernel {
+            Some(true) if is_local => return Err("an argument of a call is not in .param::entry".to_owned()),
+            Some(false) if scope.function.is_kernel && !is_local => {
+                return Err("a kernel has no parameters in .param::func".to_owned());
+            }
+            _ => {}
+        }
         match address.base {
             Base::Register(register) => {
                 let info = &scope.function.registers[register.0 as usize];
@@ -191,6 +218,9 @@ impl Expected {
             return Err(format!("expected the address of a variable, found the function `{name}`"));
         };
         let Some(expected) = self.space else { return Ok(()) };
+        if found == Space::Local && self.opcode == Opcode::Atomic(Atomic::Atom) {
+            return Err(format!("expected memory that threads share, found `{name}` in .local"));
+        }
         if !window_holds(expected, found) {
             return Err(format!("expected an address in {}, found `{name}` in .{}", space_name(expected), found.name()));
         }
@@ -216,16 +246,29 @@ impl Expected {
     fn bytes_or_predicate(&self, scope: &Scope<'_>, operand: &Operand) -> Result<(), String> {
         let fits = match operand {
             Operand::Register(register) | Operand::Not(register) => {
-                let ty = scope.function.registers[register.0 as usize].ty;
-                register_fits(Type::U32, ty, false) || ty == Type::Pred
+                match scope.function.registers[register.0 as usize].ty {
+                    Type::Pred => return needs(scope.module, "a predicate that skips the source", (7, 5), 80),
+                    ty => register_fits(Type::U32, ty, false),
+                }
             }
-            Operand::Immediate(literal) => literal_fits(Type::U32, *literal),
+            Operand::Immediate(Immediate::Integer { value, .. }) => (0..=16).contains(value),
             _ => false,
         };
         if fits {
             return Ok(());
         }
-        Err(format!("expected a number of bytes of .u32 or a predicate, found {}", describe(scope, operand)))
+        Err(format!("expected 0 to 16 bytes, of .u32, or a predicate, found {}", describe(scope, operand)))
+    }
+
+    /// Whether the destination may be `_`.
+    fn may_discard(&self, scope: &Scope<'_>) -> bool {
+        match self.opcode {
+            Opcode::Bits(Bits::Setp | Bits::Lop3) | Opcode::Atomic(Atomic::Atom) => true,
+            Opcode::Sync(Sync::ElectSync | Sync::MbarrierArriveDrop) => true,
+            Opcode::Sync(Sync::MatchSync) => self.spec.second.is_some(),
+            Opcode::Sync(Sync::MbarrierArrive) => scope.module.version >= Version { major: 7, minor: 1 },
+            _ => false,
+        }
     }
 
     fn describe(&self, ty: Type) -> String {
@@ -253,34 +296,28 @@ fn predicate(scope: &Scope<'_>, operand: &Operand) -> Result<(), String> {
     }
 }
 
-/// Whether a destination of a type may be `_`.
-fn may_discard(opcode: Opcode, ty: Type) -> bool {
-    ty == Type::Pred
-        || matches!(
-            opcode,
-            Opcode::Atomic(Atomic::Atom)
-                | Opcode::Sync(Sync::ElectSync | Sync::MbarrierArrive | Sync::MbarrierArriveDrop)
-        )
-}
-
 /// The space of an operand. Where a form names two, the first is that of the destination.
 fn space(form: &Form, spec: &OperandSpec, modifiers: &[Modifier]) -> Option<Space> {
     let mut spaces = modifiers.iter().filter_map(|modifier| modifier.space());
     let (first, second) = (spaces.next(), spaces.next());
     match spec.name {
-        "mbar" => Some(Space::Shared),
+        "mbar" => Some(if modifiers.iter().any(is_shared) { Space::Shared } else { Space::Generic }),
         // These are in tensor memory, which has no variables.
-        "taddr" | "d" | "meta" | "scale_a" | "scale_b" if matches!(form.opcode, Opcode::Tcgen05(_)) => {
+        "taddr" | "a" | "d" | "meta" | "scale_a" | "scale_b" if matches!(form.opcode, Opcode::Tcgen05(_)) => {
             Some(Space::Reg)
         }
         "src" | "map" if second.is_some() && form.operands.iter().any(|operand| operand.name == "dst") => second,
         "src" if second.is_some() => second,
         _ if form.name.starts_with("mbarrier.") => Some(first.unwrap_or(Space::Shared)),
         _ if form.name == "mapa" || form.name == "getctarank" => Some(Space::Shared),
-        // Without a space the address counts as one of it.
-        _ if form.name.ends_with(".async") && first.is_none() => None,
+        _ if form.name == "fence.proxy.tensormap::generic" => None,
+        _ if form.name == "prefetchu" => Some(Space::Global),
         _ => Some(first.unwrap_or(Space::Generic)),
     }
+}
+
+fn is_shared(modifier: &Modifier) -> bool {
+    matches!(modifier.space(), Some(Space::Shared | Space::SharedCluster))
 }
 
 /// Whether an address in a space may be that of a variable of another.
@@ -317,25 +354,30 @@ fn name_of<'m>(scope: &Scope<'m>, symbol: Symbol) -> &'m str {
     }
 }
 
+/// Whether a variable is declared in a body to pass arguments to calls.
+fn is_call_argument(scope: &Scope<'_>, symbol: Symbol) -> bool {
+    let function = scope.function;
+    matches!(symbol, Symbol::Local(index) if index >= function.return_count + function.parameter_count
+        && function.variables[index as usize].space == Space::Param)
+}
+
 /// Arguments of a call have no address.
 fn address_exists(scope: &Scope<'_>, symbol: Symbol) -> Result<(), String> {
-    let function = scope.function;
-    match symbol {
-        Symbol::Local(index)
-            if index >= function.return_count + function.parameter_count
-                && function.variables[index as usize].space == Space::Param =>
-        {
-            Err(format!("`{}` is an argument of a call and has no address", name_of(scope, symbol)))
-        }
-        _ => Ok(()),
+    if is_call_argument(scope, symbol) {
+        return Err(format!("`{}` is an argument of a call and has no address", name_of(scope, symbol)));
     }
+    Ok(())
 }
 
 /// `mov`, whose operands are of many kinds.
 pub(super) fn mov(scope: &Scope<'_>, instruction: &Instruction) -> Result<(), String> {
     let (Some(ty), [destination, source]) = (instruction.ty(), &instruction.operands[..]) else { return Ok(()) };
-    if let Operand::Vector(elements) = destination {
-        return packed(scope, ty, elements, false);
+    match destination {
+        Operand::Vector(elements) => return packed(scope, ty, elements, false),
+        _ if instruction.form.operands[0].expect == Expect::Any => {
+            return Err(format!("`d`: expected registers in braces, found {}", describe(scope, destination)));
+        }
+        _ => {}
     }
     let wrong = || Err(format!("`a`: expected a value of {ty}, found {}", describe(scope, source)));
     match source {

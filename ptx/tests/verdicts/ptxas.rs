@@ -1,6 +1,6 @@
 //! Asks ptxas which snippets it accepts, many at a time: what it complains of is taken out until it is content.
 
-use super::snippets::{Snippet, header, kernel};
+use super::snippets::{Snippet, header, kernel, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -22,6 +22,12 @@ pub fn verdicts(program: &Path, snippets: &[Snippet]) -> Vec<bool> {
             }
         }
     }
+    // At times ptxas blames another line than the one that is wrong: what the verifier passes is asked for alone.
+    for (index, snippet) in snippets.iter().enumerate() {
+        if !accepted[index] && verdict(snippet).is_ok() {
+            accepted[index] = !survivors(program, snippets, vec![index]).is_empty();
+        }
+    }
     accepted
 }
 
@@ -32,9 +38,15 @@ fn survivors(program: &Path, snippets: &[Snippet], mut batch: Vec<usize>) -> Vec
         let kernels = batch.iter().map(|index| kernel(&format!("k{index}"), &snippets[*index].text));
         let text = header(*version, *target) + &kernels.collect::<String>();
         let Some(complaints) = run(program, &target.to_string(), &text) else { return batch };
-        // The first line is the header.
-        let wrong: BTreeSet<usize> = complaints.into_iter().filter_map(|line| line.checked_sub(2)).collect();
-        if wrong.is_empty() || wrong.iter().any(|line| *line >= batch.len()) {
+        let certain = |complaint: &Complaint| {
+            // The first line is the header. Complaints of what ptxas made of an instruction have lines of their own.
+            let index = batch.get(complaint.line.checked_sub(2)?)?;
+            let blames = snippets[*index].text.contains(complaint.instruction.as_deref().unwrap_or(""));
+            blames.then_some(complaint.line - 2)
+        };
+        let wrong: Option<BTreeSet<usize>> = complaints.iter().map(certain).collect();
+        let wrong = wrong.unwrap_or_default();
+        if wrong.is_empty() {
             if batch.len() == 1 {
                 return Vec::new();
             }
@@ -52,8 +64,15 @@ fn survivors(program: &Path, snippets: &[Snippet], mut batch: Vec<usize>) -> Vec
     batch
 }
 
-/// The lines with errors; `None` if there are none.
-fn run(program: &Path, target: &str, text: &str) -> Option<Vec<usize>> {
+/// An error of ptxas.
+struct Complaint {
+    line: usize,
+    /// The instruction that it names.
+    instruction: Option<String>,
+}
+
+/// The errors; `None` if ptxas is content.
+fn run(program: &Path, target: &str, text: &str) -> Option<Vec<Complaint>> {
     let file = std::env::temp_dir().join(format!("rorqual-verdicts-{}.ptx", std::process::id()));
     std::fs::write(&file, text).expect("a file for ptxas");
     // sm_101 is sm_110 by its old name.
@@ -69,7 +88,9 @@ fn run(program: &Path, target: &str, text: &str) -> Option<Vec<usize>> {
         let (_, rest) = complaint.split_once(", line ")?;
         let (line, rest) = rest.split_once(';')?;
         let severe = rest.trim_start().starts_with("error") || rest.trim_start().starts_with("fatal");
-        severe.then(|| line.parse().ok())?
+        let instruction = rest.split_once("for instruction '").and_then(|(_, rest)| rest.split_once('\''));
+        let instruction = instruction.map(|(name, _)| name.to_owned());
+        severe.then(|| Some(Complaint { line: line.parse().ok()?, instruction }))?
     };
     Some(text.lines().filter_map(line).collect())
 }

@@ -170,10 +170,10 @@ fn variants(form: &'static Form) -> Vec<Parts> {
         for count in (0..=most).rev() {
             let Some(specs) = form.layout(&modifiers, count) else { continue };
             let parts = parts(form, modifiers.clone(), filling, specs.collect());
+            variants.push(parts.clone());
             if place == 0 {
                 variants.extend(spelled_otherwise(&parts));
             }
-            variants.push(parts);
         }
     }
     variants
@@ -384,7 +384,7 @@ fn mutations(form: &'static Form, base: &Parts) -> Vec<Snippet> {
         mutations.push(parts);
     }
     let strangers = [Modifier::Ftz, Modifier::Sat, Modifier::Wide, Modifier::Aligned, Modifier::Type(Type::F64)];
-    for stranger in strangers {
+    for stranger in strangers.into_iter().filter(|stranger| !base.modifiers.contains(stranger)) {
         let mut parts = base.clone();
         parts.modifiers.push(stranger);
         mutations.push(parts);
@@ -394,6 +394,7 @@ fn mutations(form: &'static Form, base: &Parts) -> Vec<Snippet> {
             Modifier::Type(Type::F32) => Modifier::Type(Type::U32),
             Modifier::Type(_) => Modifier::Type(Type::F32),
             Modifier::Rn => Modifier::Rni,
+            Modifier::Approx => Modifier::Full,
             _ => Modifier::Approx,
         };
         let mut parts = base.clone();

@@ -319,7 +319,7 @@ pub fn bank_wavefronts(addresses: &[u64; 32], bytes: u32, mask: u32) -> (u64, u6
         let mut words: Vec<u64> = lanes
             .flat_map(|lane| {
                 let first = addresses[lane] / 4;
-                first..=(addresses[lane] + u64::from(bytes) - 1) / 4
+                first..=addresses[lane].saturating_add(u64::from(bytes) - 1) / 4
             })
             .collect();
         words.sort_unstable();
@@ -338,7 +338,7 @@ pub fn bank_wavefronts(addresses: &[u64; 32], bytes: u32, mask: u32) -> (u64, u6
 pub fn sectors(addresses: &[u64; 32], bytes: u32, mask: u32) -> u64 {
     let lanes = (0..32).filter(|lane| mask >> lane & 1 == 1);
     let mut sectors: Vec<u64> = lanes
-        .flat_map(|lane: usize| addresses[lane] / 32..=(addresses[lane] + u64::from(bytes) - 1) / 32)
+        .flat_map(|lane: usize| addresses[lane] / 32..=addresses[lane].saturating_add(u64::from(bytes) - 1) / 32)
         .collect();
     sectors.sort_unstable();
     sectors.dedup();

@@ -201,10 +201,31 @@ fn wait_copies(context: &mut Context<'_>, left: u32, open_too: bool) -> Step {
         (0..32).filter(|lane| mask >> lane & 1 == 1).for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
     }
     while !context.warp.flight.copies_done(context.mask, left) {
-        advance_copies(context.warp, context.cluster, context.grid, context.counters).map_err(|(fault, _)| fault)?;
-        context.cluster.changed();
+        advance_copy(context)?;
     }
     Ok(Flow::Next)
+}
+
+/// Performs the copies that a warp leaves under way when it exits.
+///
+/// # Errors
+///
+/// If one of them is wrong.
+pub fn finish_copies(context: &mut Context<'_>) -> Result<(), Box<Fault>> {
+    while !(context.warp.flight.copies.is_empty() && context.warp.flight.arrivals.is_empty()) {
+        advance_copy(context)?;
+    }
+    Ok(())
+}
+
+/// Performs the oldest copy of the warp; a fault is about the line that issued it.
+fn advance_copy(context: &mut Context<'_>) -> Result<(), Box<Fault>> {
+    advance_copies(context.warp, context.cluster, context.grid, context.counters).map_err(|(fault, line)| {
+        context.line = line;
+        fault
+    })?;
+    context.cluster.changed();
+    Ok(())
 }
 
 fn literal(operand: Option<&Operand>) -> Result<i64, Unsupported> {

@@ -294,8 +294,7 @@ impl ExecAtomic for Decoder<'_> {
             for lane in context.active() {
                 let value =
                     if wide { context.u64(operand)[lane] } else { u64::from(context.u32(operand)[lane]) };
-                context.cluster.cta_of(addresses[lane])?;
-                context.cluster.mbarrier(mbarriers[lane])?.in_flight += 1;
+                super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
                 let work = AsyncReduction {
                     address: addresses[lane],
                     bytes: ty.bytes(),

@@ -19,6 +19,13 @@ use rorqual_ptx::operand::Operand;
 use rorqual_ptx::table::ExecBits;
 use rorqual_ptx::types::{Kind, Type};
 
+/// The literal of an `and` whose highest bit is set, cut to the type.
+fn clears_field(operands: &[Operand], ty: Type) -> Option<u64> {
+    let [Operand::Register(_), Operand::Immediate(literal)] = operands else { return None };
+    let bits = immediate_bits(*literal, ty) as u64;
+    (bits >> (ty.bits() - 1) & 1 == 1).then_some(bits)
+}
+
 fn comparison_of(instruction: &Instruction) -> Result<Comparison, Unsupported> {
     instruction
         .find(|modifier| {
@@ -212,6 +219,9 @@ impl Decoder<'_> {
                 self.join_predicates(to, [a, b], operator)
             }
             (_, BooleanOperator::Xor) if same_register(operands) => self.zero(instruction, ty),
+            (_, BooleanOperator::And) if let Some(literal) = clears_field(operands, ty) => {
+                self.clear_field(to, &operands[0], literal, ty)
+            }
             (_, BooleanOperator::And) => {
                 with_bits!(ty, W => self.map(Class::Integer, instruction, |(a, b): (W, W)| a & b))
             }
@@ -222,6 +232,25 @@ impl Decoder<'_> {
                 with_bits!(ty, W => self.map(Class::Integer, instruction, |(a, b): (W, W)| a ^ b))
             }
         }
+    }
+
+    /// `and` with a literal that clears a field and keeps what is above it: how compilers write a bit field. The field
+    /// comes next, and the rest may never have been written, so the result counts as defined.
+    fn clear_field(&mut self, to: &Operand, from: &Operand, literal: u64, ty: Type) -> Decoded {
+        let (to, from) = (self.destination(to, ty)?, self.source(from, ty)?);
+        let wide = ty.bits() == 64;
+        self.emit_with(Class::Integer, move |context| {
+            context.taint(from)?;
+            if wide {
+                let values = context.u64(from).map(|value| value & literal);
+                context.write_u64(to, &values, 0)?;
+            } else {
+                let values = context.u32(from).map(|value| value & literal as u32);
+                context.write_u32(to, &values, 0)?;
+            }
+            Ok(Flow::Next)
+        });
+        Ok(())
     }
 
     fn join_predicates(

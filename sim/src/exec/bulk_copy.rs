@@ -99,6 +99,27 @@ fn announce(cluster: &mut ClusterState, mbarrier: u32, ranks: &[usize]) -> Resul
     Ok(())
 }
 
+/// Tells the mbarrier of an `st.async` or `red.async` that it is under way.
+///
+/// # Errors
+///
+/// If the destination and the mbarrier are not in one other CTA of the cluster, or there is no mbarrier.
+pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u32) -> Result<(), Box<Fault>> {
+    context.cluster.cta_of(destination)?;
+    let (to, signals, own) = (rank_of(destination), rank_of(mbarrier), context.warp.cta);
+    if to != signals || to == own {
+        return Err(Box::new(Fault::new(
+            Rule::AsyncCopy,
+            format!(
+                "an asynchronous store of CTA rank {own} writes to rank {to} and signals an mbarrier of rank {signals}: \
+                 both must be in the same CTA, and not in its own"
+            ),
+        )));
+    }
+    context.cluster.mbarrier(mbarrier)?.in_flight += 1;
+    Ok(())
+}
+
 /// Delivers bytes to an mbarrier.
 fn complete(cluster: &mut ClusterState, mbarrier: u32, bytes: u32) -> Result<(), Box<Fault>> {
     let barrier = cluster.mbarrier(mbarrier)?;
@@ -463,6 +484,12 @@ fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<T
                 .global()
                 .read_range(address, &mut bytes, &mut flags)
                 .map_err(|error| memory_fault(&error))?;
+            if flags.contains(&0) && context.grid.options.check_initialized {
+                return Err(Box::new(Fault::new(
+                    Rule::Uninitialized,
+                    format!("the tensor map at {address:#x} has bytes that were never written"),
+                )));
+            }
         }
         _ => {
             return Err(Box::new(Fault::new(

@@ -133,6 +133,8 @@ pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], 
     for (argument, parameter) in arguments.iter().zip(&function.parameters[function.return_count..]) {
         words.push(read_argument(context, *argument, *parameter)?);
     }
+    let stack = u64::from(frame.local_base) + u64::from(function.local_bytes);
+    context.world.take_memory(context.warp.growth(base + function.slots, stack), context.grid)?;
     let registers = &mut context.warp.registers;
     registers.enter(frame.base as usize, function.slots, frame.predicate_base as usize, function.predicates);
     registers.undefine_frame(function.slots, function.predicates, lanes);
@@ -152,11 +154,14 @@ pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], 
 
 fn function_number(context: &Context<'_>, pointer: u64) -> Result<usize, Box<Fault>> {
     let number = pointer.wrapping_sub(FUNCTION_BASE) / 16;
-    let known = pointer >= FUNCTION_BASE && pointer % 16 == 0 && number < context.program.functions.len() as u64;
-    if known && context.program.functions[number as usize].end > context.program.functions[number as usize].entry {
-        return Ok(number as usize);
+    let program = context.program;
+    let known = pointer >= FUNCTION_BASE && pointer % 16 == 0 && number < program.functions.len() as u64;
+    let number = number as usize;
+    let has_body = known && program.functions[number].end > program.functions[number].entry;
+    if has_body && program.kernels.values().all(|kernel| kernel.function != number) {
+        return Ok(number);
     }
-    Err(Box::new(Fault::new(Rule::Call, format!("a call to {pointer:#x}, which is no function of the module"))))
+    Err(Box::new(Fault::new(Rule::Call, format!("a call to {pointer:#x}, which is no device function of the module"))))
 }
 
 fn check_signature(function: &FunctionInfo, arguments: &[Argument], results: &[Argument]) -> Result<(), Box<Fault>> {
@@ -282,7 +287,7 @@ pub fn run_return(context: &mut Context<'_>, _: &MicroOp) -> Step {
     split_off_rest(context, 1);
     let Some(caller) = context.fragment.callers.pop() else {
         let lanes = context.mask;
-        exit_lanes(context, lanes);
+        exit_lanes(context, lanes)?;
         return Ok(Flow::Exited);
     };
     context.fragment.pc = context.fragment.frame.return_pc;

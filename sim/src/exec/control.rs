@@ -66,7 +66,14 @@ fn run_indexed_jump(context: &mut Context<'_>, op: &MicroOp) -> Step {
 }
 
 /// Lanes exit: barriers that wait for all threads of the CTA or cluster may be complete by that.
-pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) {
+///
+/// # Errors
+///
+/// If the warp ends, and a `cp.async` that it has not waited for is wrong.
+pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault>> {
+    if context.warp.alive() & !lanes == 0 {
+        super::async_copy::finish_copies(context)?;
+    }
     let warp = &mut *context.warp;
     warp.exited |= lanes;
     context.fragment.lanes &= !lanes;
@@ -87,12 +94,13 @@ pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) {
     }
     context.cluster.complete_cluster_barrier();
     context.cluster.changed();
+    Ok(())
 }
 
 /// `exit`, and `ret` from a kernel.
 pub fn run_exit(context: &mut Context<'_>, _: &MicroOp) -> Step {
     let lanes = context.mask;
-    exit_lanes(context, lanes);
+    exit_lanes(context, lanes)?;
     Ok(Flow::Exited)
 }
 
@@ -102,6 +110,7 @@ fn set_max_registers(context: &mut Context<'_>, registers: u32, increase: bool) 
     if let Some(flow) = context.whole_warp("setmaxnreg")? {
         return Ok(flow);
     }
+    agree_on_registers(context, registers, increase)?;
     let has = context.warp.register_limit;
     let pool = &mut context.cluster.ctas[context.warp.cta].free_registers;
     if increase == (registers < has) && registers != has {
@@ -121,8 +130,37 @@ fn set_max_registers(context: &mut Context<'_>, registers: u32, increase: bool) 
         *pool += (has - registers) * 32;
     }
     context.warp.register_limit = registers;
+    let group = &mut context.cluster.ctas[context.warp.cta].warpgroups[context.warp.index / 4];
+    group.register_changes_made[context.warp.index % 4] += 1;
     context.cluster.changed();
     Ok(Flow::Next)
+}
+
+/// All warps of a warpgroup execute the same `setmaxnreg`.
+fn agree_on_registers(context: &mut Context<'_>, registers: u32, increase: bool) -> Result<(), Box<Fault>> {
+    let (warp, line) = (context.warp.index, context.line);
+    let group = &mut context.cluster.ctas[context.warp.cta].warpgroups[warp / 4];
+    let made = group.register_changes_made[warp % 4];
+    let Some(&(others, others_increase, other_line)) = group.register_changes.get(made) else {
+        group.register_changes.push((registers, increase, line));
+        return Ok(());
+    };
+    if (registers, increase) == (others, others_increase) {
+        return Ok(());
+    }
+    let name = |increase| if increase { "inc" } else { "dec" };
+    Err(Box::new(
+        Fault::new(
+            Rule::RegisterPool,
+            format!(
+                "warp {warp} executes setmaxnreg.{} to {registers} registers where another warp of its warpgroup \
+                 executed setmaxnreg.{} to {others}: all four warps must execute the same",
+                name(increase),
+                name(others_increase)
+            ),
+        )
+        .with_other(other_line),
+    ))
 }
 
 impl Decoder<'_> {

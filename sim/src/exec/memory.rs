@@ -421,8 +421,7 @@ impl ExecMemory for Decoder<'_> {
                         format!("st.async of {} bytes at shared address {:#x} in lane {lane}", data.len(), addresses[lane]),
                     )));
                 }
-                context.cluster.cta_of(addresses[lane])?;
-                context.cluster.mbarrier(mbarriers[lane])?.in_flight += 1;
+                super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
                 let work = AsyncStore { address: addresses[lane], data, flags, mbarrier: mbarriers[lane] };
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
@@ -533,6 +532,8 @@ impl ExecMemory for Decoder<'_> {
             let most = context.active().map(|lane| sizes[lane]).max().unwrap_or(0);
             let start = stack_top(context).next_multiple_of(align.max(8));
             let bytes = u32::try_from(most).unwrap_or(u32::MAX);
+            let growth = context.warp.growth(0, u64::from(start) + u64::from(bytes));
+            context.world.take_memory(growth, context.grid)?;
             context
                 .warp
                 .local

@@ -2,37 +2,45 @@
 //! natural alignment.
 
 use crate::context::Context;
-use crate::memory::{Window, classify};
+use crate::memory::{Window, all_defined, classify};
 use crate::report::{Fault, Rule};
 
 /// The longest string that is read.
 const MOST_BYTES: u64 = 1 << 16;
 
-/// Reads bytes at a generic address of a lane.
+/// Reads bytes at a generic address of a lane, all of which must be defined.
 fn read(context: &Context<'_>, lane: usize, address: u64, bytes: &mut [u8]) -> Result<(), Box<Fault>> {
     let outside = |text: String| Box::new(Fault::new(Rule::Bounds, format!("printf reads {address:#x}: {text}")));
+    let mut defined = true;
     match classify(address) {
         Window::Global => {
             let mut flags = vec![0; bytes.len()];
             context.grid.global().read_range(address, bytes, &mut flags).map_err(|error| outside(error.to_string()))?;
+            defined = all_defined(&flags);
         }
         Window::Shared(shared) => {
             let cta = &context.cluster.ctas[context.warp.cta];
-            let (data, _) = cta.shared.range(shared, bytes.len() as u32).map_err(|error| outside(error.to_string()))?;
+            let (data, flags) =
+                cta.shared.range(shared, bytes.len() as u32).map_err(|error| outside(error.to_string()))?;
             bytes.copy_from_slice(data);
+            defined = all_defined(flags);
         }
         Window::Local(local) => {
             for (offset, byte) in bytes.iter_mut().enumerate() {
                 let mut value = [0u32; 32];
-                context
+                let found = context
                     .warp
                     .local
                     .load_lanes::<1, u32>(&[local; 32], offset as u32, 1 << lane, &mut value)
                     .map_err(|error| outside(error.to_string()))?;
                 *byte = value[lane] as u8;
+                defined &= found >> lane & 1 == 1;
             }
         }
         _ => return Err(outside("no such memory".to_owned())),
+    }
+    if !defined && context.grid.options.check_initialized {
+        return Err(context.undefined_fault(1 << lane, "what printf prints"));
     }
     Ok(())
 }

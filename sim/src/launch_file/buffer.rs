@@ -7,6 +7,7 @@ use crate::scalar::exact::Overflow;
 use crate::scalar::format::{BF16, E4M3, E5M2, F16, Format};
 use rorqual_ptx::types::Type;
 use serde::Deserialize;
+use std::io::Read;
 use std::path::Path;
 
 /// A buffer as written.
@@ -137,8 +138,8 @@ impl BufferText {
     ///
     /// # Errors
     ///
-    /// If keys are missing or contradict each other, or the file is not of the right size.
-    pub fn contents(&self, name: &str, folder: &Path) -> Result<Contents, LaunchFileError> {
+    /// If keys are missing or contradict each other, the file is not of the right size, or it is too much.
+    pub fn contents(&self, name: &str, folder: &Path, most_bytes: u64) -> Result<Contents, LaunchFileError> {
         let error = |message: String| LaunchFileError::buffer(name, message);
         if let Some(pointers) = &self.pointers {
             if self.file.is_some() || self.fill.is_some() || self.shape.is_some() || self.dtype.is_some() {
@@ -155,22 +156,22 @@ impl BufferText {
         let shape = self.shape.as_ref().ok_or_else(|| error("`shape` is missing".to_owned()))?;
         let width = u64::from(element.0.bytes());
         let bytes = shape.iter().try_fold(width, |bytes, extent| bytes.checked_mul(*extent));
-        const MOST_BYTES: u64 = 1 << 40;
         let bytes = bytes
-            .filter(|bytes| *bytes <= MOST_BYTES)
-            .ok_or_else(|| error(format!("shape {shape:?} of {dtype} is more than {MOST_BYTES} bytes")))?;
+            .filter(|bytes| *bytes <= most_bytes)
+            .ok_or_else(|| error(format!("shape {shape:?} of {dtype} is more than {most_bytes} bytes")))?;
         match (&self.file, &self.fill) {
             (Some(_), Some(_)) => Err(error("`file` and `fill` exclude each other".to_owned())),
             (Some(file), None) => {
                 let path = folder.join(file);
-                let data = std::fs::read(&path).map_err(|error| LaunchFileError::read(&path, &error))?;
+                let data = read_file(&path, bytes)?;
                 if data.len() as u64 == bytes {
                     return Ok(Contents::Bytes(data));
                 }
+                let more = if data.len() as u64 > bytes { "more than " } else { "" };
                 Err(error(format!(
-                    "{} has {} bytes, shape {shape:?} of {dtype} is {bytes}",
+                    "{} has {more}{} bytes, shape {shape:?} of {dtype} is {bytes}",
                     path.display(),
-                    data.len()
+                    (data.len() as u64).min(bytes)
                 )))
             }
             (None, Some(Fill::Number(value))) => {
@@ -185,6 +186,23 @@ impl BufferText {
             (None, _) => Ok(Contents::Undefined(bytes)),
         }
     }
+}
+
+/// The bytes of a file, one more than expected if it is longer. What is no regular file may have no end.
+///
+/// # Errors
+///
+/// If it is no regular file, or cannot be read.
+pub(super) fn read_file(path: &Path, expected: u64) -> Result<Vec<u8>, LaunchFileError> {
+    let read = || {
+        let mut data = Vec::new();
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(std::io::Error::other("not a regular file"));
+        }
+        std::fs::File::open(path)?.take(expected.saturating_add(1)).read_to_end(&mut data)?;
+        Ok(data)
+    };
+    read().map_err(|error| LaunchFileError::read(path, &error))
 }
 
 /// Random elements: floats in [-1, 1), integers over their whole range.

@@ -1,7 +1,7 @@
 //! Runs a launch file: buffers, modules, launches in order, saved buffers.
 
 use super::argument::Buffers;
-use super::buffer::Contents;
+use super::buffer::{Contents, read_file};
 use super::{LaunchFile, LaunchFileError, LaunchText};
 use crate::counters::Counters;
 use crate::device::{Argument, Device, DevicePointer, Launch, Module};
@@ -10,6 +10,9 @@ use crate::report::{Report, Verdict};
 use rorqual_ptx::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+
+/// The bytes that a module may have.
+const MOST_MODULE_BYTES: u64 = 1 << 30;
 
 /// What running a launch file gave.
 #[derive(Debug, Default)]
@@ -81,11 +84,12 @@ impl<'a> Session<'a> {
         for launch in &file.launches {
             if !texts.contains_key(&launch.module) {
                 let path = folder.join(&launch.module);
-                let bytes = std::fs::read(&path).map_err(|error| LaunchFileError::read(&path, &error))?;
-                let text = String::from_utf8(bytes).map_err(|_| LaunchFileError::Read {
-                    path: path.clone(),
-                    message: "not UTF-8 text".to_owned(),
-                })?;
+                let read_error = |message: String| LaunchFileError::Read { path: path.clone(), message };
+                let bytes = read_file(&path, MOST_MODULE_BYTES)?;
+                if bytes.len() as u64 > MOST_MODULE_BYTES {
+                    return Err(read_error(format!("more than {MOST_MODULE_BYTES} bytes")));
+                }
+                let text = String::from_utf8(bytes).map_err(|_| read_error("not UTF-8 text".to_owned()))?;
                 texts.insert(launch.module.clone(), text);
             }
         }
@@ -177,7 +181,7 @@ fn architecture(launch: usize, text: &LaunchText, module: &str) -> Result<Target
 fn place(file: &LaunchFile, folder: &Path, device: &mut Device) -> Result<Placed, LaunchFileError> {
     let mut placed = BTreeMap::new();
     for (name, buffer) in &file.buffers {
-        let contents = buffer.contents(name, folder)?;
+        let contents = buffer.contents(name, folder, device.options().memory_budget)?;
         let pointer = device
             .allocate_on(buffer.device, name, contents.len())
             .map_err(|error| LaunchFileError::buffer(name, error.to_string()))?;

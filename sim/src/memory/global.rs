@@ -65,6 +65,11 @@ impl GlobalMemory {
         Self { budget: Some(bytes), ..Self::default() }
     }
 
+    /// Limits what later allocations may have together with those that are there.
+    pub const fn set_budget(&mut self, bytes: u64) {
+        self.budget = Some(bytes);
+    }
+
     /// Says whether several threads access memory at once, as is assumed at first. A single thread need not pay for
     /// atomic updates when it stores less than a word.
     pub fn set_concurrent(&mut self, concurrent: bool) {

@@ -30,6 +30,18 @@ impl LocalMemory {
         Self::default()
     }
 
+    /// The bytes that the stacks of all lanes take on the host.
+    #[must_use]
+    pub const fn host_bytes(&self) -> u64 {
+        Self::host_bytes_of(self.words.len() as u64 * 4)
+    }
+
+    /// The bytes that stacks of so many bytes take on the host.
+    #[must_use]
+    pub const fn host_bytes_of(stack: u64) -> u64 {
+        stack.div_ceil(4) * (LANES * (size_of::<u32>() + size_of::<u8>())) as u64
+    }
+
     /// Opens a frame of `bytes` at `base` of the stacks of these lanes. Nothing in it is defined. Frames begin at
     /// multiples of 4.
     ///

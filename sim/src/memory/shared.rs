@@ -67,6 +67,18 @@ impl SharedMemory {
         self.written.fill(self.clock);
     }
 
+    /// The bytes that the memory takes on the host.
+    #[must_use]
+    pub const fn host_bytes(&self) -> u64 {
+        Self::host_bytes_of(self.data.len() as u64)
+    }
+
+    /// The bytes that so many bytes of shared memory take on the host: a flag is beside each.
+    #[must_use]
+    pub const fn host_bytes_of(bytes: u64) -> u64 {
+        2 * bytes
+    }
+
     /// The bytes, static and dynamic.
     #[must_use]
     pub fn size(&self) -> u32 {

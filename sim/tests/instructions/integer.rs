@@ -6,13 +6,24 @@ use rorqual_sim::Rule;
 
 /// The kind, width and signedness of an integer type.
 fn types() -> [(&'static str, Kind, bool); 6] {
-    [("u16", I16, false), ("s16", I16, true), ("u32", I32, false), ("s32", I32, true), ("u64", I64, false), ("s64", I64, true)]
+    [
+        ("u16", I16, false),
+        ("s16", I16, true),
+        ("u32", I32, false),
+        ("s32", I32, true),
+        ("u64", I64, false),
+        ("s64", I64, true),
+    ]
 }
 
 /// The number that the low bits are.
 fn number(bits: u64, width: u32, signed: bool) -> i128 {
     let unused = 64 - width;
-    if signed { i128::from((bits << unused).cast_signed() >> unused) } else { i128::from(bits << unused >> unused) }
+    if signed {
+        i128::from((bits << unused).cast_signed() >> unused)
+    } else {
+        i128::from(bits << unused >> unused)
+    }
 }
 
 fn cut(value: i128, width: u32) -> u64 {
@@ -20,13 +31,21 @@ fn cut(value: i128, width: u32) -> u64 {
 }
 
 fn clamp(value: i128, width: u32, signed: bool) -> u64 {
-    let (least, most) = if signed { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) };
+    let (least, most) =
+        if signed { (-(1 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) };
     cut(value.clamp(least, most), width)
 }
 
 /// Checks `opcode.type` for each type that `accepts` names, on exact numbers of any size.
-fn check_types(opcode: &str, count: usize, accepts: &str, expected: impl Fn(&[i128], u32, bool) -> i128) {
-    for (name, kind, signed) in types().into_iter().filter(|(name, ..)| accepts.split(' ').any(|word| word == *name)) {
+fn check_types(opcode: &str, count: usize, accepts: &str, expected: impl Fn(&[i128]) -> i128) {
+    check_widths(opcode, count, accepts, |x, _, _| expected(x));
+}
+
+/// The same where the result depends on the width and signedness of the type.
+fn check_widths(opcode: &str, count: usize, accepts: &str, expected: impl Fn(&[i128], u32, bool) -> i128) {
+    for (name, kind, signed) in
+        types().into_iter().filter(|(name, ..)| accepts.split(' ').any(|word| word == *name))
+    {
         let width = kind.bits();
         check(&format!("{opcode}.{name}"), kind, &vec![kind; count], |x| {
             let x: Vec<i128> = x.iter().map(|x| number(*x, width, signed)).collect();
@@ -37,21 +56,24 @@ fn check_types(opcode: &str, count: usize, accepts: &str, expected: impl Fn(&[i1
 
 const ALL: &str = "u16 s16 u32 s32 u64 s64";
 const SIGNED: &str = "s16 s32 s64";
-const WORDS: &str = "u32 s32 u64 s64";
 
 #[test]
 fn sums_and_differences() {
-    check_types("add", 2, ALL, |x, ..| x[0] + x[1]);
-    check_types("sub", 2, ALL, |x, ..| x[0] - x[1]);
-    check("add.sat.s32", I32, &[I32, I32], |x| clamp(number(x[0], 32, true) + number(x[1], 32, true), 32, true));
-    check("sub.sat.s32", I32, &[I32, I32], |x| clamp(number(x[0], 32, true) - number(x[1], 32, true), 32, true));
-    check_types("abs", 1, SIGNED, |x, ..| x[0].abs());
-    check_types("neg", 1, SIGNED, |x, ..| -x[0]);
-    check_types("sad", 3, ALL, |x, ..| (x[0] - x[1]).abs() + x[2]);
-    check_types("min", 2, ALL, |x, ..| x[0].min(x[1]));
-    check_types("max", 2, ALL, |x, ..| x[0].max(x[1]));
-    check_types("min.relu", 2, "s32", |x, ..| x[0].min(x[1]).max(0));
-    check_types("max.relu", 2, "s32", |x, ..| x[0].max(x[1]).max(0));
+    check_types("add", 2, ALL, |x| x[0] + x[1]);
+    check_types("sub", 2, ALL, |x| x[0] - x[1]);
+    check("add.sat.s32", I32, &[I32, I32], |x| {
+        clamp(number(x[0], 32, true) + number(x[1], 32, true), 32, true)
+    });
+    check("sub.sat.s32", I32, &[I32, I32], |x| {
+        clamp(number(x[0], 32, true) - number(x[1], 32, true), 32, true)
+    });
+    check_types("abs", 1, SIGNED, |x| x[0].abs());
+    check_types("neg", 1, SIGNED, |x| -x[0]);
+    check_types("sad", 3, ALL, |x| (x[0] - x[1]).abs() + x[2]);
+    check_types("min", 2, ALL, |x| x[0].min(x[1]));
+    check_types("max", 2, ALL, |x| x[0].max(x[1]));
+    check_types("min.relu", 2, "s32", |x| x[0].min(x[1]).max(0));
+    check_types("max.relu", 2, "s32", |x| x[0].max(x[1]).max(0));
 }
 
 #[test]
@@ -72,13 +94,23 @@ fn packed_integers() {
     check("min.relu.s16x2", I32, &[I32, I32], |x| each(x, 16, true, |a, b| a.min(b).max(0), false));
     check("max.relu.s16x2", I32, &[I32, I32], |x| each(x, 16, true, |a, b| a.max(b).max(0), false));
     let newest = "sm_120f";
-    for (name, width, signed) in [("u16x2", 16, false), ("s16x2", 16, true), ("u8x4", 8, false), ("s8x4", 8, true)] {
-        check_on(newest, &format!("add.sat.{name}"), I32, &[I32, I32], |x| each(x, width, signed, |a, b| a + b, true));
+    for (name, width, signed) in
+        [("u16x2", 16, false), ("s16x2", 16, true), ("u8x4", 8, false), ("s8x4", 8, true)]
+    {
+        check_on(newest, &format!("add.sat.{name}"), I32, &[I32, I32], |x| {
+            each(x, width, signed, |a, b| a + b, true)
+        });
     }
     for (name, signed) in [("u8x4", false), ("s8x4", true)] {
-        check_on(newest, &format!("add.{name}"), I32, &[I32, I32], |x| each(x, 8, signed, |a, b| a + b, false));
-        check_on(newest, &format!("sub.{name}"), I32, &[I32, I32], |x| each(x, 8, signed, |a, b| a - b, false));
-        check_on(newest, &format!("sub.sat.{name}"), I32, &[I32, I32], |x| each(x, 8, signed, |a, b| a - b, true));
+        check_on(newest, &format!("add.{name}"), I32, &[I32, I32], |x| {
+            each(x, 8, signed, |a, b| a + b, false)
+        });
+        check_on(newest, &format!("sub.{name}"), I32, &[I32, I32], |x| {
+            each(x, 8, signed, |a, b| a - b, false)
+        });
+        check_on(newest, &format!("sub.sat.{name}"), I32, &[I32, I32], |x| {
+            each(x, 8, signed, |a, b| a - b, true)
+        });
         check_on(newest, &format!("min.{name}"), I32, &[I32, I32], |x| each(x, 8, signed, i128::min, false));
         check_on(newest, &format!("max.{name}"), I32, &[I32, I32], |x| each(x, 8, signed, i128::max, false));
     }
@@ -89,10 +121,10 @@ fn packed_integers() {
 
 #[test]
 fn products() {
-    check_types("mul.lo", 2, ALL, |x, ..| x[0].wrapping_mul(x[1]));
-    check_types("mul.hi", 2, ALL, high);
-    check_types("mad.lo", 3, ALL, |x, ..| x[0].wrapping_mul(x[1]).wrapping_add(x[2]));
-    check_types("mad.hi", 3, ALL, |x, width, signed| high(x, width, signed) + x[2]);
+    check_types("mul.lo", 2, ALL, |x| x[0].wrapping_mul(x[1]));
+    check_widths("mul.hi", 2, ALL, high);
+    check_types("mad.lo", 3, ALL, |x| x[0].wrapping_mul(x[1]).wrapping_add(x[2]));
+    check_widths("mad.hi", 3, ALL, |x, width, signed| high(x, width, signed) + x[2]);
     check("mad.hi.sat.s32", I32, &[I32, I32, I32], |x| {
         let [a, b, c] = [x[0], x[1], x[2]].map(|x| number(x, 32, true));
         clamp((a * b >> 32) + c, 32, true)
@@ -112,7 +144,9 @@ fn products() {
         check(&format!("mul24.lo.{name}"), I32, &[I32, I32], |x| cut(product(x), 32));
         check(&format!("mul24.hi.{name}"), I32, &[I32, I32], |x| cut(product(x) >> 16, 32));
         check(&format!("mad24.lo.{name}"), I32, &[I32, I32, I32], |x| cut(product(x) + i128::from(x[2]), 32));
-        check(&format!("mad24.hi.{name}"), I32, &[I32, I32, I32], |x| cut((product(x) >> 16) + i128::from(x[2]), 32));
+        check(&format!("mad24.hi.{name}"), I32, &[I32, I32, I32], |x| {
+            cut((product(x) >> 16) + i128::from(x[2]), 32)
+        });
     }
     check("mad24.hi.sat.s32", I32, &[I32, I32, I32], |x| {
         let product = number(x[0], 24, true) * number(x[1], 24, true);
@@ -130,8 +164,8 @@ fn high(x: &[i128], width: u32, signed: bool) -> i128 {
 
 #[test]
 fn quotients() {
-    check_types("div", 2, "u16 s16 u32 s32 u64 s64", |x, ..| if x[1] == 0 { -1 } else { x[0] / x[1] });
-    check_types("rem", 2, "u16 s16 u32 s32 u64 s64", |x, ..| if x[1] == 0 { -1 } else { x[0] % x[1] });
+    check_types("div", 2, "u16 s16 u32 s32 u64 s64", |x| if x[1] == 0 { -1 } else { x[0] / x[1] });
+    check_types("rem", 2, "u16 s16 u32 s32 u64 s64", |x| if x[1] == 0 { -1 } else { x[0] % x[1] });
     let mut case = Case::new("div.s32", I32, &[I32, I32]);
     case.options.report_division_by_zero = true;
     let mut inputs = vec![vec![7, 2]; 32];
@@ -148,7 +182,8 @@ fn dot_products() {
     for (a_name, a_signed) in types {
         for (b_name, b_signed) in types {
             check(&format!("dp4a.{a_name}.{b_name}"), I32, &[I32, I32, I32], |x| {
-                let terms = (0..4).map(|k| number(x[0] >> (8 * k), 8, a_signed) * number(x[1] >> (8 * k), 8, b_signed));
+                let terms = (0..4)
+                    .map(|k| number(x[0] >> (8 * k), 8, a_signed) * number(x[1] >> (8 * k), 8, b_signed));
                 cut(i128::from(x[2]) + terms.sum::<i128>(), 32)
             });
             for (mode, shift) in [("lo", 0), ("hi", 16)] {
@@ -178,16 +213,14 @@ fn carry_chains() {
         Case::of(&sub, kind, &operands)
             .check_some(|x| Some(upper(wide(x[0], x[2]).wrapping_sub(wide(x[1], x[3])))));
         // The carry of a carry: c + e + carry(a + b), then what that carries.
-        let again = scratch(&format!(
-            "add.cc.{ty} %low, %a, %b; addc.cc.{ty} %low, %c, %e; addc.{ty} %d, 0, 0;"
-        ));
+        let again =
+            scratch(&format!("add.cc.{ty} %low, %a, %b; addc.cc.{ty} %low, %c, %e; addc.{ty} %d, 0, 0;"));
         Case::of(&again, kind, &operands).check_some(|x| {
             let carry = u128::from(x[0]) + u128::from(x[1]) >> width;
             Some((u128::from(x[2]) + u128::from(x[3]) + carry >> width) as u64)
         });
-        let borrow = scratch(&format!(
-            "sub.cc.{ty} %low, %a, %b; subc.cc.{ty} %low, %c, %e; subc.{ty} %d, 0, 0;"
-        ));
+        let borrow =
+            scratch(&format!("sub.cc.{ty} %low, %a, %b; subc.cc.{ty} %low, %c, %e; subc.{ty} %d, 0, 0;"));
         Case::of(&borrow, kind, &operands).check_some(|x| {
             let borrow = u128::from(x[0] < x[1]);
             let second = u128::from(x[2]) < u128::from(x[3]) + borrow;
@@ -228,7 +261,11 @@ fn literals() {
 /// The difference of an undefined register with itself is zero; its sum is undefined.
 #[test]
 fn undefined_operands() {
-    let defined = Case::of("{ .reg .b32 %u; sub.s32 %u, %u, %u; xor.b32 %d, %d, %d; add.s32 %d, %d, %u; }", I32, &[I32]);
+    let defined = Case::of(
+        "{ .reg .b32 %u; sub.s32 %u, %u, %u; xor.b32 %d, %d, %d; add.s32 %d, %d, %u; }",
+        I32,
+        &[I32],
+    );
     assert_eq!(defined.run(&vec![vec![0]; 32]).expect("defined"), [0; 32]);
     let undefined = Case::of("{ .reg .b32 %u; add.s32 %d, %u, %a; }", I32, &[I32]);
     let report = undefined.run(&vec![vec![0]; 32]).expect_err("undefined");

@@ -75,7 +75,8 @@ pub fn single_flushed(op: Op, x: &[u64], round: Round) -> u64 {
     let mut loses = false;
     let wide: Vec<u64> = x.clone();
     let exact: Quad = {
-        let operand = |index: usize| -> Quad { Single::from_bits(u128::from(wide[index])).convert(&mut loses).value };
+        let operand =
+            |index: usize| -> Quad { Single::from_bits(u128::from(wide[index])).convert(&mut loses).value };
         let mut operands = [Quad::ZERO; 3];
         let mut operand = operand;
         for (index, slot) in operands.iter_mut().enumerate().take(x.len()) {
@@ -92,9 +93,10 @@ pub fn single_flushed(op: Op, x: &[u64], round: Round) -> u64 {
     };
     let result = single(op, &x, round);
     // 2^-126 less half a unit of a number of 24 bits below it.
-    let limit: Quad = Double::from_bits(u128::from((f64::from(f32::MIN_POSITIVE) * (1.0 - 0.5_f64.powi(25))).to_bits()))
-        .convert(&mut loses)
-        .value;
+    let limit: Quad =
+        Double::from_bits(u128::from((f64::from(f32::MIN_POSITIVE) * (1.0 - 0.5_f64.powi(25))).to_bits()))
+            .convert(&mut loses)
+            .value;
     let magnitude = if exact.is_negative() { -exact } else { exact };
     if !exact.is_zero() && magnitude < limit { result & 0x8000_0000 } else { result }
 }

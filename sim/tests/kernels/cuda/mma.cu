@@ -63,7 +63,7 @@ template <int M, int N, int K, class T, class A, class LA, class LB> __device__ 
 #define RM wmma::row_major
 #define CM wmma::col_major
 extern "C" __global__ void wmma_f16(const __half *a, const __half *b, const float *c, float *d, int kt, int la, int lb, int n) { wm<16, 16, 16, __half, float, RM, CM>(a, b, c, d, kt, la, lb, n); }
-extern "C" __global__ void wmma_f16_rr(const __half *a, const __half *b, const float *c, float *d, int kt, int la, int lb, int n) { wm<32, 8, 16, __half, float, RM, RM>(a, b, c, d, kt, la, lb, n); }
+extern "C" __global__ void wmma_f16_rr(const __half *a, const __half *b, const float *c, float *d, int kt, int la, int lb, int n) { wm<8, 32, 16, __half, float, RM, RM>(a, b, c, d, kt, la, lb, n); }
 extern "C" __global__ void wmma_f16acc(const __half *a, const __half *b, const __half *c, __half *d, int kt, int la, int lb, int n) { wm<16, 16, 16, __half, __half, CM, CM>(a, b, c, d, kt, la, lb, n); }
 extern "C" __global__ void wmma_bf16(const __nv_bfloat16 *a, const __nv_bfloat16 *b, const float *c, float *d, int kt, int la, int lb, int n) { wm<8, 32, 16, __nv_bfloat16, float, RM, CM>(a, b, c, d, kt, la, lb, n); }
 extern "C" __global__ void wmma_s8(const signed char *a, const signed char *b, const int *c, int *d, int kt, int la, int lb, int n) { wm<16, 16, 16, signed char, int, RM, CM>(a, b, c, d, kt, la, lb, n); }

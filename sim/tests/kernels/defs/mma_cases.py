@@ -103,7 +103,7 @@ def wmma(name, t, M, N, k, acc, la, lb, double=True):
 
 
 wmma("wmma_f16", "f16", 16, 16, 16, "f32", "row", "col")
-wmma("wmma_f16_rr", "f16", 32, 8, 16, "f32", "row", "row")
+wmma("wmma_f16_rr", "f16", 8, 32, 16, "f32", "row", "row")
 wmma("wmma_f16acc", "f16", 16, 16, 16, "f16", "col", "col")
 wmma("wmma_bf16", "bf16", 8, 32, 16, "f32", "row", "col")
 wmma("wmma_s8", "s8", 16, 16, 16, "s32", "row", "col")
