@@ -1,14 +1,15 @@
 //! The verifier against ptxas: snippets made from every form of the table, with the verdicts that ptxas gave.
 //!
-//! `verdicts/ptxas.txt` holds the verdicts, a line a form. With `RORQUAL_PTXAS=path` ptxas is asked again, and with
-//! `BLESS=1` the file is rewritten. Where the verifier judges otherwise, `verdicts/disagreements.txt` says why.
+//! `verdicts/ptxas.txt` holds the verdicts, a line a form; `verdicts/modules.txt` holds whole modules, a line each, with
+//! theirs. With `RORQUAL_PTXAS=path` ptxas is asked again, and with `BLESS=1` the files are rewritten. Where the
+//! verifier judges otherwise, `verdicts/disagreements.txt` says why.
 
 #[path = "verdicts/ptxas.rs"]
 mod ptxas;
 #[path = "verdicts/snippets.rs"]
 mod snippets;
 
-use rorqual_ptx::table;
+use rorqual_ptx::{parse, table, verify};
 use snippets::{Snippet, of_form, verdict};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -68,15 +69,7 @@ fn verifier_and_ptxas_agree_or_the_reason_is_listed() {
         }
     }
     let list = read("disagreements.txt");
-    let mut listed: BTreeMap<&str, &str> = BTreeMap::new();
-    let mut reason = "";
-    for line in list.lines() {
-        match line.strip_prefix("# ") {
-            Some(text) => reason = text,
-            None if line.is_empty() => {}
-            None => _ = listed.insert(line, reason),
-        }
-    }
+    let listed = reasons(&list);
     if bless {
         std::fs::write(folder().join("disagreements.txt"), list_of(&disagreements, &listed)).unwrap();
     }
@@ -100,11 +93,22 @@ fn verifier_and_ptxas_agree_or_the_reason_is_listed() {
     assert!(failures.is_empty(), "{} lines\n{failures}", failures.lines().count());
 }
 
+/// The lines of a list under headings, with their headings.
+fn reasons(list: &str) -> BTreeMap<&str, &str> {
+    let mut reason = "";
+    let mut listed = BTreeMap::new();
+    for line in list.lines() {
+        match line.strip_prefix("# ") {
+            Some(text) => reason = text,
+            None if line.is_empty() => {}
+            None => _ = listed.insert(line, reason),
+        }
+    }
+    listed
+}
+
 fn record(forms: &[(String, Vec<Snippet>)], accepted: &[Vec<bool>]) -> String {
     let mut text = String::new();
-    let mut all=String::new();
-    for ((name, snippets), accepted) in forms.iter().zip(accepted) { for (s,a) in snippets.iter().zip(accepted) { writeln!(all,"{name} {a} {s}").unwrap(); } }
-    std::fs::write("/tmp/p3/all.txt",all).unwrap();
     for ((name, snippets), accepted) in forms.iter().zip(accepted) {
         let verdicts: String = accepted.iter().map(|accepted| if *accepted { '+' } else { '-' }).collect();
         writeln!(text, "{name} {:016x} {verdicts}", hash(snippets)).unwrap();
@@ -147,4 +151,76 @@ fn list_of(
         writeln!(text, "# {reason}\n{}\n", snippets.join("\n")).unwrap();
     }
     text
+}
+
+/// What stands around a body that calls functions.
+const CALLS: (&str, &str) = (
+    ".func (.param .b32 r) f(.param .b32 a, .param .align 8 .b8 b[16]) { ret; } \
+     .func (.reg .b32 rr) g(.reg .b32 a, .reg .f32 b) { ret; } .func h() { ret; } .func p(.reg .pred q) { ret; } \
+     .visible .entry k(.param .u64 pp) { .reg .b32 %r<5>; .reg .b64 %rd<5>; .reg .f32 %f<5>; .reg .pred %p<5>; \
+     .reg .u32 %u<5>; .reg .b16 %h<4>; .param .b32 x; .param .b32 x2; .param .align 8 .b8 y[16]; \
+     .param .align 4 .b8 y4[16]; .param .align 16 .b8 y16[16]; .param .align 8 .b8 y8[8]; .param .b64 z; \
+     .param .f32 fx; .param .u32 ux; .param .align 8 .b64 yy[2]; .param .b8 c; ",
+    " ret; }",
+);
+
+/// A module that a line of `modules.txt` stands for.
+fn module_text(version: &str, target: &str, text: &str) -> String {
+    let text = match text.strip_prefix("calls: ") {
+        Some(body) => format!("{}{body}{}", CALLS.0, CALLS.1),
+        None => text.to_owned(),
+    };
+    format!(".version {version}\n.target {target}\n.address_size 64\n{text}\n")
+}
+
+#[test]
+fn modules_are_judged_as_ptxas_judges_them() {
+    let list = read("modules.txt");
+    let program = std::env::var_os("RORQUAL_PTXAS");
+    let mut failures = String::new();
+    let mut rewritten = String::new();
+    let mut reason = "";
+    for line in list.lines() {
+        if let Some(text) = line.strip_prefix("# ") {
+            reason = text;
+            writeln!(rewritten, "{line}").unwrap();
+            continue;
+        }
+        let fields: Vec<_> = line.splitn(4, ' ').collect();
+        let [recorded, version, target, text] = fields[..] else { panic!("{line}") };
+        let module = module_text(version, target, text);
+        let accepted = match &program {
+            Some(program) => ptxas::accepts(Path::new(program), target, &module),
+            None => recorded == "+",
+        };
+        writeln!(rewritten, "{} {version} {target} {text}", if accepted { '+' } else { '-' }).unwrap();
+        let ours = parse(&module).map_err(|error| error.to_string());
+        let ours = ours.and_then(|module| verify::verify(module).map_err(|error| error.to_string()));
+        // Under a heading stands what the verifier judges otherwise, for the reason that it gives.
+        if (ours.is_ok() == accepted) != reason.is_empty() {
+            let ours = ours.map(|_| ());
+            writeln!(failures, "ptxas {}: {text}   verify: {ours:?}", if accepted { "accepts" } else { "rejects" })
+                .unwrap();
+        }
+    }
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(folder().join("modules.txt"), rewritten).unwrap();
+    }
+    assert!(failures.is_empty(), "{} lines\n{failures}", failures.lines().count());
+}
+
+#[test]
+fn what_compilers_emit_verifies() {
+    let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/kernels/ptx");
+    let files: Vec<_> = std::fs::read_dir(kernels).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let modules = files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "ptx"));
+    let mut count = 0;
+    for file in modules {
+        let module = parse(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let errors = verify::verify_all(&module);
+        assert!(errors.is_empty(), "{}: {}", file.display(), errors[0]);
+        assert!(verify::verify(module).is_ok());
+        count += 1;
+    }
+    assert!(count >= 100, "{count} modules");
 }

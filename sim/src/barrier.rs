@@ -44,8 +44,7 @@ pub struct CtaBarrier {
 }
 
 impl CtaBarrier {
-    /// A warp arrives, in a CTA that has so many threads left in warps that have not ended. True if that completes the
-    /// generation.
+    /// A warp arrives, in a CTA with these warps. True if that completes the generation.
     ///
     /// # Errors
     ///
@@ -56,7 +55,7 @@ impl CtaBarrier {
         id: u32,
         warp: usize,
         threads: u32,
-        threads_left: u32,
+        cta: CtaWarps,
         how: Arrival,
         line: u32,
     ) -> Result<bool, Box<Fault>> {
@@ -106,7 +105,7 @@ impl CtaBarrier {
             self.ayes += ayes;
             self.voters += lanes;
         }
-        if self.arrived < self.expected.min(threads_left) {
+        if self.arrived < self.expected && !self.only_exited_are_missing(cta) {
             return Ok(false);
         }
         self.complete();
@@ -127,12 +126,27 @@ impl CtaBarrier {
         self.results[(generation % self.results.len() as u64) as usize]
     }
 
-    /// A warp has exited; barriers that wait for all threads of the CTA then count it as arrived.
-    pub fn release_exited(&mut self, threads_left: u32) {
-        if self.expected > 0 && self.arrived >= self.expected.min(threads_left) && threads_left > 0 {
+    /// Whether the barrier is for all threads of the CTA and those that have not come have exited.
+    fn only_exited_are_missing(&self, cta: CtaWarps) -> bool {
+        let arrived = self.warps.iter().fold(0u32, |set, (warp, _)| set | 1 << warp);
+        self.expected == cta.threads && cta.live & !arrived == 0
+    }
+
+    /// A warp has exited: a barrier for all threads of the CTA may be complete by that.
+    pub fn release_exited(&mut self, cta: CtaWarps) {
+        if self.arrived > 0 && cta.live != 0 && self.only_exited_are_missing(cta) {
             self.complete();
         }
     }
+}
+
+/// The warps of a CTA, as its barriers need to know them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CtaWarps {
+    /// Threads of the CTA, rounded up to whole warps.
+    pub threads: u32,
+    /// Warps that have not exited, a bit each.
+    pub live: u32,
 }
 
 /// The barrier of a cluster.
@@ -259,8 +273,8 @@ impl Mbarrier {
                 Fault::new(
                     Rule::Mbarrier,
                     format!(
-                        "{count} arrivals at an mbarrier whose phase {} needs {} more of {} (transaction count {})",
-                        self.phase, self.pending, self.expected, self.transactions
+                        "{count} arrivals where fewer are left: {}",
+                        self.deficit()
                     ),
                 )
                 .with_other(if self.last_arrival > 0 { self.last_arrival } else { self.line }),
@@ -309,10 +323,12 @@ impl Mbarrier {
     /// What the current phase still waits for, in words.
     #[must_use]
     pub fn deficit(&self) -> String {
-        format!(
-            "phase {} needs {} of {} arrivals and {} more bytes",
-            self.phase, self.pending, self.expected, self.transactions
-        )
+        let bytes = match self.transactions {
+            0 => "no more bytes".to_owned(),
+            1.. => format!("{} more bytes", self.transactions),
+            _ => format!("{} bytes less, which came and no expect-tx announced", -self.transactions),
+        };
+        format!("phase {} needs {} more of {} arrivals and {bytes}", self.phase, self.pending, self.expected)
     }
 }
 
@@ -359,13 +375,31 @@ mod tests {
 
     #[test]
     fn a_cta_barrier_completes_a_generation() {
+        let cta = CtaWarps { threads: 96, live: 7 };
         let mut barrier = CtaBarrier::default();
-        assert!(!barrier.arrive(0, 0, 64, 96, Arrival::Sync, 1).unwrap());
-        assert!(barrier.arrive(0, 0, 64, 96, Arrival::Sync, 2).is_err(), "twice");
-        assert!(barrier.arrive(0, 1, 96, 96, Arrival::Sync, 2).is_err(), "another count");
-        assert!(barrier.arrive(0, 1, 64, 96, Arrival::Reduce { ayes: 1, lanes: 32 }, 2).is_err(), "mixed");
-        assert!(barrier.arrive(0, 1, 64, 96, Arrival::Arrive, 2).unwrap());
+        assert!(!barrier.arrive(0, 0, 64, cta, Arrival::Sync, 1).unwrap());
+        assert!(barrier.arrive(0, 0, 64, cta, Arrival::Sync, 2).is_err(), "twice");
+        assert!(barrier.arrive(0, 1, 96, cta, Arrival::Sync, 2).is_err(), "another count");
+        assert!(barrier.arrive(0, 1, 64, cta, Arrival::Reduce { ayes: 1, lanes: 32 }, 2).is_err(), "mixed");
+        assert!(barrier.arrive(0, 1, 64, cta, Arrival::Arrive, 2).unwrap());
         assert_eq!(barrier.generation, 1);
-        assert!(barrier.arrive(0, 1, 33, 96, Arrival::Sync, 2).is_err());
+        assert!(barrier.arrive(0, 1, 33, cta, Arrival::Sync, 2).is_err());
+    }
+
+    #[test]
+    fn exited_warps_release_a_barrier_for_all_threads_only() {
+        let all = CtaWarps { threads: 96, live: 7 };
+        let (mut whole, mut part) = (CtaBarrier::default(), CtaBarrier::default());
+        // Warp 0 arrives and exits: what it counted for stays counted, and it is not missing afterwards.
+        assert!(!whole.arrive(0, 0, 96, all, Arrival::Arrive, 1).unwrap());
+        assert!(!part.arrive(1, 0, 64, all, Arrival::Arrive, 1).unwrap());
+        let left = CtaWarps { live: 6, ..all };
+        whole.release_exited(left);
+        part.release_exited(left);
+        assert_eq!((whole.generation, part.generation), (0, 0), "two warps are still to come");
+        assert!(!whole.arrive(0, 1, 96, left, Arrival::Sync, 2).unwrap());
+        whole.release_exited(CtaWarps { live: 2, ..all });
+        part.release_exited(CtaWarps { live: 2, ..all });
+        assert_eq!((whole.generation, part.generation), (1, 0), "warp 2 was only missing at the first");
     }
 }

@@ -23,8 +23,10 @@ pub struct Cta {
     pub barriers: [CtaBarrier; 16],
     /// Threads that have not exited.
     pub threads_left: u32,
-    /// Warps that have not exited.
+    /// Warps that have not ended.
     pub warps_left: u32,
+    /// Warps with a thread that has not exited, a bit each.
+    pub live_warps: u32,
     /// Registers that `setmaxnreg.dec` gave back and nobody has taken.
     pub free_registers: u32,
     /// Rendezvous of the warpgroups' collective instructions.

@@ -8,7 +8,7 @@ use crate::counters::Counters;
 use crate::grid::Grid;
 use crate::program::Program;
 use crate::registers::{Destination, LANES, Source, as_pair};
-use crate::report::{Fault, Rule, lanes as name_lanes};
+use crate::report::{Fault, Rule, lanes as name_lanes, verb};
 use crate::warp::{Fragment, Wait, Warp};
 
 /// A seeded sequence of numbers (SplitMix64): the only source of chance in a run.
@@ -205,12 +205,7 @@ impl Context<'_> {
     pub fn undefined_fault(&self, undefined: u32, what: &str) -> Box<Fault> {
         Box::new(Fault::new(
             Rule::Uninitialized,
-            format!(
-                "{what} depends on a register or memory that was never written, in {} of warp {} of CTA rank {}",
-                name_lanes(undefined),
-                self.warp.index,
-                self.warp.cta
-            ),
+            format!("{what} depends on a register or memory that was never written, in {}", name_lanes(undefined)),
         ))
     }
 
@@ -349,7 +344,12 @@ impl Context<'_> {
         if missing != 0 {
             return Err(Box::new(Fault::new(
                 Rule::Convergence,
-                format!("{what} needs all 32 lanes of the warp, {} have exited or do not exist", name_lanes(missing)),
+                format!(
+                    "{what} needs all 32 lanes of the warp, {} {} or {} not exist",
+                    name_lanes(missing),
+                    verb(missing, "has exited", "have exited"),
+                    verb(missing, "does", "do")
+                ),
             )));
         }
         Ok(self.gather(u32::MAX, true))

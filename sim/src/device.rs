@@ -78,7 +78,7 @@ pub enum DeviceError {
         known: String,
     },
     /// There is no such device.
-    #[error("device {device} of {devices}")]
+    #[error("there is no device {device}: there are {devices}, numbered from 0")]
     Ordinal {
         /// What was asked for.
         device: u32,

@@ -35,5 +35,5 @@ pub mod warp;
 pub use device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 pub use grid::Options;
 pub use machine::Outcome;
-pub use report::{Report, Rule, Verdict};
+pub use report::{Place, Report, Rule, Verdict};
 pub use tensor_core::Precision;

@@ -222,6 +222,7 @@ impl<'a> Domain<'a> {
                 barriers: std::array::from_fn(|_| crate::barrier::CtaBarrier::default()),
                 threads_left: grid.thread_count(),
                 warps_left: warps_per_cta as u32,
+                live_warps: u32::MAX >> (32 - warps_per_cta),
                 free_registers: 0,
                 warpgroups: (0..warps_per_cta.div_ceil(4)).map(|_| crate::cluster::Warpgroup::default()).collect(),
             });
@@ -320,6 +321,7 @@ impl<'a> Domain<'a> {
             let fragment = warp.fragments.swap_remove(chosen);
             warp.registers.select(fragment.frame.base as usize, fragment.frame.predicate_base as usize);
             let epoch = cluster.state.epoch;
+            let (cta, index) = (cluster.state.ctas[warp.cta].index, warp.index);
             let mut context = Context {
                 program: &grid.program,
                 grid,
@@ -345,12 +347,13 @@ impl<'a> Domain<'a> {
                 Ok(instructions) => {
                     left = left.saturating_sub(instructions.max(1));
                     self.world.instructions += instructions;
-                    self.world.time += instructions;
+                    self.world.time = self.world.time.saturating_add(instructions);
                 }
-                Err(fault) => return Err(Box::new(make_report(grid, &fault, line))),
+                Err(fault) => return Err(Box::new(make_report(grid, &fault, line).at(cta, index))),
             }
             if warp.alive() == 0 {
-                schedule::warp_ended(cluster, number).map_err(|fault| Box::new(make_report(grid, &fault, line)))?;
+                schedule::warp_ended(cluster, number)
+                    .map_err(|fault| Box::new(make_report(grid, &fault, line).at(cta, index)))?;
                 break;
             }
             schedule::wake(warp, &cluster.state, &self.world, self.epoch);
@@ -373,11 +376,13 @@ impl<'a> Domain<'a> {
             }
             let chosen = self.world.random.below(cluster.state.operations.len() as u64) as usize;
             let mut operation = cluster.state.operations.swap_remove(chosen);
+            let warp = &mut cluster.warps[operation.warp];
+            let cta = cluster.state.ctas[warp.cta].index;
             let progress = operation
                 .work
                 .advance(&mut cluster.state, grid, &mut self.counters)
-                .map_err(|fault| Box::new(make_report(grid, &fault, operation.line)))?;
-            let flight = &mut cluster.warps[operation.warp].flight;
+                .map_err(|fault| Box::new(make_report(grid, &fault, operation.line).at(cta, warp.index)))?;
+            let flight = &mut warp.flight;
             match progress {
                 Progress::Read => {
                     flight.bulk.iter_mut().filter(|bulk| bulk.id == operation.id).for_each(|bulk| bulk.reading = false);
@@ -390,7 +395,10 @@ impl<'a> Domain<'a> {
         for warp in &mut cluster.warps {
             if !(warp.flight.copies.is_empty() && warp.flight.arrivals.is_empty()) && chance(&mut self.world.random) {
                 let advanced = async_copy::advance_copies(warp, &mut cluster.state, grid, &mut self.counters);
-                progressed |= advanced.map_err(|(fault, line)| Box::new(make_report(grid, &fault, line)))?;
+                progressed |= advanced.map_err(|(fault, line)| {
+                    let cta = cluster.state.ctas[warp.cta].index;
+                    Box::new(make_report(grid, &fault, line).at(cta, warp.index))
+                })?;
             }
         }
         for cta in 0..cluster.state.ctas.len() {
@@ -398,7 +406,9 @@ impl<'a> Domain<'a> {
                 let waiting = !cluster.state.ctas[cta].warpgroups[group].queue.is_empty();
                 if waiting && chance(&mut self.world.random) {
                     let advanced = wgmma::advance(cluster, cta, group, grid, &mut self.counters);
-                    progressed |= advanced.map_err(|(fault, line)| Box::new(make_report(grid, &fault, line)))?;
+                    progressed |= advanced.map_err(|(fault, line)| {
+                        Box::new(make_report(grid, &fault, line).at(cluster.state.ctas[cta].index, group * 4))
+                    })?;
                 }
             }
         }
@@ -571,6 +581,7 @@ pub(crate) fn make_report(grid: &Grid<'_>, fault: &Fault, line: u32) -> Report {
         line,
         other_line: fault.other_line,
         source: grid.program.source(line),
+        place: None,
         message: fault.message.clone(),
     }
 }

@@ -113,6 +113,22 @@ rules! {
     MemoryBudget "memory-budget" Limit;
 }
 
+/// A warp of a launch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Index of the CTA in the grid.
+    pub cta: [u32; 3],
+    /// Number of the warp in the CTA.
+    pub warp: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [x, y, z] = self.cta;
+        write!(f, "warp {} of CTA ({x}, {y}, {z})", self.warp)
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -126,8 +142,19 @@ pub struct Report {
     pub other_line: Option<u32>,
     /// The source line, where the PTX carries `.loc`: file, line.
     pub source: Option<(String, u32)>,
+    /// The warp that did it, where it was one.
+    pub place: Option<Place>,
     /// What happened, what was expected, and where.
     pub message: String,
+}
+
+impl Report {
+    /// Names the warp.
+    #[must_use]
+    pub const fn at(mut self, cta: [u32; 3], warp: usize) -> Self {
+        self.place = Some(Place { cta, warp });
+        self
+    }
 }
 
 impl fmt::Display for Report {
@@ -141,6 +168,9 @@ impl fmt::Display for Report {
         }
         if let Some(other) = self.other_line {
             write!(f, ", with line {other}")?;
+        }
+        if let Some(place) = self.place {
+            write!(f, ", {place}")?;
         }
         write!(f, ": {}", self.message)
     }
@@ -170,6 +200,12 @@ impl Fault {
         self.other_line = Some(line);
         self
     }
+}
+
+/// The form of a verb for the lanes of a mask: `waits` for one, `wait` for several.
+#[must_use]
+pub const fn verb(lanes: u32, one: &'static str, several: &'static str) -> &'static str {
+    if lanes.count_ones() == 1 { one } else { several }
 }
 
 /// Lanes of a mask in words: `lane 3`, `lanes 0-15,17`.

@@ -4,7 +4,7 @@ use crate::cluster::{Cluster, ClusterState, shared_name};
 use crate::context::{Context, Random, World, mix};
 use crate::grid::Grid;
 use crate::machine::make_report;
-use crate::report::{Fault, Report, Rule, lanes as name_lanes};
+use crate::report::{Fault, Report, Rule, lanes as name_lanes, verb};
 use crate::warp::{Fragment, Wait, Warp};
 use std::fmt::Write;
 
@@ -232,7 +232,7 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
     for (grid, cluster) in stuck.clone() {
         for warp in &cluster.warps {
             if let Some(report) = misuse(grid, warp) {
-                return report;
+                return report.at(cluster.state.ctas[warp.cta].index, warp.index);
             }
         }
     }
@@ -247,11 +247,11 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
                     cause = Some((rank, grid, wait_line(grid, fragment)));
                 }
                 let waits = wait_in_words(grid, cluster, warp, fragment);
+                let [x, y, z] = cluster.state.ctas[warp.cta].index;
                 let who = format!(
-                    "warp {}{} of CTA {:?}",
+                    "warp {}{} of CTA ({x}, {y}, {z})",
                     warp.index,
                     if fragment.lanes == warp.lanes { String::new() } else { format!(" {}", name_lanes(fragment.lanes)) },
-                    cluster.state.ctas[warp.cta].index
                 );
                 match rows.iter_mut().find(|(text, _)| *text == waits) {
                     Some((_, names)) => names.push(who),
@@ -311,10 +311,8 @@ fn misuse(grid: &Grid<'_>, warp: &Warp) -> Option<Report> {
     let mut fault = Fault::new(
         Rule::Convergence,
         format!(
-            "{rule}: {} of warp {} of CTA rank {} {} here, {} {} at line {}",
+            "{rule}: {} {} here, {} {} at line {}",
             name_lanes(fragment.lanes),
-            warp.index,
-            warp.cta,
             verb(fragment.lanes, "waits", "wait"),
             name_lanes(missing),
             verb(missing, "is", "are"),
@@ -323,11 +321,6 @@ fn misuse(grid: &Grid<'_>, warp: &Warp) -> Option<Report> {
     );
     fault.other_line = other_line;
     Some(make_report(grid, &fault, line))
-}
-
-/// The form of a verb for so many lanes.
-const fn verb(lanes: u32, one: &'static str, several: &'static str) -> &'static str {
-    if lanes.count_ones() == 1 { one } else { several }
 }
 
 fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fragment) -> String {
@@ -376,7 +369,17 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
         }
         Wait::BulkGroups { left, .. } => format!("line {line}: waits for all but {left} bulk groups"),
         Wait::CopyGroups { left } => format!("line {line}: waits for all but {left} cp.async groups"),
-        Wait::MatrixGroups { left } => format!("line {line}: waits for all but {left} wgmma groups"),
+        Wait::MatrixGroups { left } => {
+            let group = &cta.warpgroups[warp.index / 4];
+            let absent: Vec<String> = (0..4)
+                .filter(|&index| group.issued[index] <= group.executed)
+                .map(|index| (warp.index / 4 * 4 + index).to_string())
+                .collect();
+            format!(
+                "line {line}: waits for all but {left} wgmma groups; warps {} of its warpgroup have not issued the product",
+                absent.join(",")
+            )
+        }
         Wait::Warpgroup { .. } => {
             let rounds = &cta.warpgroups[warp.index / 4].rounds;
             let absent: Vec<String> = (0..4)
@@ -389,7 +392,7 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
             "line {line}: waits for {registers} registers a thread (it has {}), the CTA's pool holds {} in all",
             warp.register_limit, cta.free_registers
         ),
-        Wait::Until { time } => format!("line {line}: sleeps until {time} ns"),
+        Wait::Until { .. } => format!("line {line}: sleeps again and again while nothing changes"),
         Wait::Spin { .. } => format!("line {line}: goes round a loop in which nothing changes"),
     }
 }

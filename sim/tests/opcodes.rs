@@ -4,16 +4,30 @@
 //! The opcodes are those of `opcodes/spellings.txt`, with the letters of the kernels that have them; each runs on the
 //! architectures of those kernels. With `--nocapture` a table says how many there are.
 
+#[path = "opcodes/atomic.rs"]
+mod atomic;
+#[path = "opcodes/control.rs"]
+mod control;
 #[path = "opcodes/evaluate.rs"]
 mod evaluate;
 #[path = "opcodes/harness.rs"]
 mod harness;
+#[path = "opcodes/matrix.rs"]
+mod matrix;
+#[path = "opcodes/mbarrier.rs"]
+mod mbarrier;
+#[path = "opcodes/memory.rs"]
+mod memory;
 #[path = "opcodes/scalar.rs"]
 mod scalar;
+#[path = "opcodes/sync.rs"]
+mod sync;
+#[path = "opcodes/tensor.rs"]
+mod tensor;
 
 use harness::Case;
 use rorqual_ptx::modifier::Modifier;
-use rorqual_ptx::table::{Convert, Form, Memory, Opcode, find_row};
+use rorqual_ptx::table::{AsyncCopy, Control, Convert, Form, Memory, Mma, Opcode, Sync, find_row};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -35,13 +49,76 @@ impl Spelling {
     /// Its kernels.
     fn cases(&self) -> Vec<Case> {
         let Some((form, modifiers)) = form(self.opcode) else { return vec![] };
+        let opcode = self.opcode;
         match form.opcode {
-            Opcode::Memory(Memory::Mov) => scalar::moves(self.opcode, form, &modifiers),
-            Opcode::Convert(Convert::Cvta | Convert::Isspacep | Convert::Mapa) => vec![],
-            Opcode::Arith(_) | Opcode::Float(_) | Opcode::Bits(_) | Opcode::Convert(_) => {
-                scalar::cases(self.opcode, form, &modifiers)
-            }
-            _ => vec![],
+            Opcode::Arith(_) | Opcode::Float(_) | Opcode::Bits(_) => scalar::cases(opcode, form, &modifiers),
+            Opcode::Convert(row) => match row {
+                Convert::Cvta | Convert::Isspacep => memory::addresses(opcode, &modifiers),
+                Convert::Mapa => mbarrier::remote(opcode),
+                _ => scalar::cases(opcode, form, &modifiers),
+            },
+            Opcode::Memory(row) => match row {
+                Memory::Mov => scalar::moves(opcode, form, &modifiers),
+                Memory::Ld => memory::loads(opcode, &modifiers),
+                Memory::St => memory::stores(opcode, &modifiers),
+                Memory::StAsync => mbarrier::remote(opcode),
+                Memory::Prefetch => memory::prefetches(opcode),
+                Memory::Createpolicy => memory::policies(opcode),
+                _ => vec![],
+            },
+            Opcode::Atomic(_) => atomic::cases(opcode, form.opcode, &modifiers),
+            Opcode::AsyncCopy(row) => match row {
+                AsyncCopy::CpAsync => mbarrier::thread_copies(opcode),
+                AsyncCopy::CpAsyncCommitGroup | AsyncCopy::CpAsyncWaitGroup => mbarrier::groups(),
+                AsyncCopy::CpAsyncBulk if opcode.contains("mbarrier") => mbarrier::bulk_load(opcode),
+                AsyncCopy::CpAsyncBulk => mbarrier::bulk_store(opcode),
+                AsyncCopy::CpAsyncBulkCommitGroup | AsyncCopy::CpAsyncBulkWaitGroup => {
+                    mbarrier::bulk_store("cp.async.bulk.global.shared::cta.bulk_group")
+                }
+                AsyncCopy::CpAsyncBulkTensor if opcode.contains("mbarrier") => tensor::loads(opcode),
+                AsyncCopy::CpAsyncBulkTensor | AsyncCopy::CpReduceAsyncBulkTensor => tensor::stores(opcode),
+                AsyncCopy::TensormapReplace => tensor::edits(opcode),
+                AsyncCopy::TensormapCpFenceproxy => tensor::publications(),
+                _ => vec![],
+            },
+            Opcode::Sync(row) => match row {
+                Sync::BarSync | Sync::BarrierSync => sync::cta_barrier(opcode),
+                Sync::BarArrive => sync::cta_arrival(opcode),
+                Sync::BarWarpSync => sync::warp_barrier(opcode),
+                Sync::BarrierClusterArrive | Sync::BarrierClusterWait => sync::cluster_barrier(opcode),
+                Sync::Fence | Sync::FenceProxyAsync => sync::fence(opcode),
+                Sync::FenceProxyTensormap => [sync::fence(opcode), tensor::publications()].concat(),
+                Sync::FenceMbarrierInit => [sync::fence(opcode), mbarrier::remote(opcode)].concat(),
+                Sync::VoteSync => sync::vote(opcode),
+                Sync::MatchSync => sync::matching(opcode),
+                Sync::ReduxSync => sync::redux(opcode),
+                Sync::ShflSync => sync::shuffle(opcode),
+                Sync::ElectSync => sync::election(opcode),
+                Sync::MbarrierArrive if opcode.contains("cluster") => mbarrier::remote(opcode),
+                Sync::MbarrierInit | Sync::MbarrierInval | Sync::MbarrierArrive | Sync::MbarrierTryWait => {
+                    mbarrier::local(opcode)
+                }
+                Sync::CpAsyncMbarrierArrive => mbarrier::copy_arrivals(opcode),
+                _ => vec![],
+            },
+            Opcode::Control(row) => match row {
+                Control::Bra => control::branch(opcode),
+                Control::Ret => control::returning(opcode),
+                Control::Trap => control::trap(opcode),
+                Control::Call => control::call(opcode),
+                Control::Setmaxnreg => control::registers(opcode),
+                Control::Griddepcontrol => control::silent(opcode),
+                Control::Nanosleep => control::silent(&format!("{opcode} %r0")),
+                _ => vec![],
+            },
+            Opcode::Mma(row) => match row {
+                Mma::Ldmatrix | Mma::Stmatrix => matrix::moves(opcode, &modifiers),
+                Mma::Mma => matrix::mma(opcode, &modifiers),
+                Mma::WgmmaMmaAsync => matrix::wgmma(opcode, &modifiers),
+                Mma::WgmmaFence | Mma::WgmmaCommitGroup | Mma::WgmmaWaitGroup => matrix::wgmma_groups(),
+                _ => vec![],
+            },
+            Opcode::Tcgen05(_) => vec![],
         }
     }
 }

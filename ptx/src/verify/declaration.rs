@@ -130,7 +130,7 @@ pub(super) fn describe_literal(literal: Immediate) -> String {
 pub(super) fn constant_bank(module: &Module) -> Result<(), String> {
     let locals = module.functions.iter().flat_map(|function| &function.variables);
     let constants = module.variables.iter().chain(locals).filter(|variable| variable.space == Space::Const);
-    let bytes = constants.fold(0, |bytes, variable| place(bytes, variable));
+    let bytes = constants.fold(0, place);
     if bytes > CONSTANT_BYTES {
         return Err(format!(".const variables may take {CONSTANT_BYTES} bytes, found {bytes}"));
     }

@@ -4,6 +4,7 @@ use super::snippets::{Snippet, header, kernel, verdict};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Snippets in one run.
 const BATCH: usize = 256;
@@ -29,6 +30,11 @@ pub fn verdicts(program: &Path, snippets: &[Snippet]) -> Vec<bool> {
         }
     }
     accepted
+}
+
+/// Whether ptxas accepts a module.
+pub fn accepts(program: &Path, target: &str, text: &str) -> bool {
+    run(program, target.split(',').next().unwrap_or(target), text).is_none()
 }
 
 /// Of snippets for one version and target, those that ptxas accepts.
@@ -73,7 +79,9 @@ struct Complaint {
 
 /// The errors; `None` if ptxas is content.
 fn run(program: &Path, target: &str, text: &str) -> Option<Vec<Complaint>> {
-    let file = std::env::temp_dir().join(format!("rorqual-verdicts-{}.ptx", std::process::id()));
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    let file = std::env::temp_dir().join(format!("rorqual-verdicts-{}-{run}.ptx", std::process::id()));
     std::fs::write(&file, text).expect("a file for ptxas");
     // sm_101 is sm_110 by its old name.
     let arch = target.replace("sm_101", "sm_110");

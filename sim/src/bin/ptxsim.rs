@@ -178,6 +178,8 @@ fn report_json(report: &Report) -> Value {
         "kernel": report.kernel,
         "line": report.line,
         "other_line": report.other_line,
+        "cta": report.place.map(|place| place.cta),
+        "warp": report.place.map(|place| place.warp),
         "source": report.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
         "message": report.message,
     })

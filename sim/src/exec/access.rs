@@ -10,11 +10,8 @@ use rorqual_ptx::types::Space;
 
 /// A fault of one lane.
 #[cold]
-pub fn lane_fault(context: &Context<'_>, error: &LaneError) -> Box<Fault> {
-    Box::new(Fault::new(
-        memory_rule(&error.error),
-        format!("lane {} of warp {} of CTA rank {}: {error}", error.lane, context.warp.index, context.warp.cta),
-    ))
+pub fn lane_fault(error: &LaneError) -> Box<Fault> {
+    Box::new(Fault::new(memory_rule(&error.error), format!("lane {}: {error}", error.lane)))
 }
 
 /// The constant part of an access.
@@ -108,7 +105,7 @@ fn load_global<R: Lane>(
     let (memory, offset) = (context.grid.global(), u64::from(access.offset));
     let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(addresses, offset, mask, out));
     context.counters.global_read_bytes += u64::from(mask.count_ones() * access.bytes);
-    loaded.map_err(|error| lane_fault(context, &error))
+    loaded.map_err(|error| lane_fault(&error))
 }
 
 fn load_shared<R: Lane>(
@@ -128,7 +125,7 @@ fn load_shared<R: Lane>(
         let lanes = lanes_of_rank(&shared, access.offset, left, rank as u32);
         let memory = &context.cluster.cta_of(first)?.shared;
         let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(&shared, access.offset, lanes, out));
-        defined |= loaded.map_err(|error| lane_fault(context, &error))?;
+        defined |= loaded.map_err(|error| lane_fault(&error))?;
         left &= !lanes;
     }
     Ok(defined)
@@ -143,7 +140,7 @@ fn load_local<R: Lane>(
 ) -> Result<u32, Box<Fault>> {
     let memory = &context.warp.local;
     let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(addresses, access.offset, mask, out));
-    loaded.map_err(|error| lane_fault(context, &error))
+    loaded.map_err(|error| lane_fault(&error))
 }
 
 fn load_parameter<R: Lane>(
@@ -230,7 +227,7 @@ fn store_global<R: Lane>(
         by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, offset, mask, values, defined, line));
     context.counters.global_written_bytes += u64::from(mask.count_ones() * access.bytes);
     context.cluster.changed();
-    stored.map_err(|error| lane_fault(context, &error))
+    stored.map_err(|error| lane_fault(&error))
 }
 
 fn store_shared<R: Lane>(
@@ -251,7 +248,7 @@ fn store_shared<R: Lane>(
         let memory = &mut context.cluster.cta_of(first)?.shared;
         let stored =
             by_width!(access.bytes, W => memory.store_lanes::<W, R>(&shared, access.offset, lanes, values, defined));
-        stored.map_err(|error| lane_fault(context, &error))?;
+        stored.map_err(|error| lane_fault(&error))?;
         left &= !lanes;
     }
     Ok(())
@@ -267,7 +264,7 @@ fn store_local<R: Lane>(
 ) -> Result<(), Box<Fault>> {
     let memory = &mut context.warp.local;
     let stored = by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, access.offset, mask, values, defined));
-    stored.map_err(|error| lane_fault(context, &error))
+    stored.map_err(|error| lane_fault(&error))
 }
 
 /// Counts a request of the active lanes, if the launch asks for counts per line.

@@ -1,7 +1,7 @@
 //! Arithmetic (PTX ISA 9.7.1 to 9.7.5): integers here, floating point in [`float_arith`](super::float_arith).
 
 use super::elementwise::{
-    Operands, Value, Word, lacking, split, type_of, with_integer, with_packed_integer, with_wide_integer,
+    Operands, Value, Word, lacking, split, type_of, with_bits, with_integer, with_packed_integer, with_wide_integer,
 };
 use super::float_arith::{
     HalfAbs, HalfAdd, HalfFma, HalfFmaOutOfBounds, HalfMax, HalfMin, HalfMul, HalfNeg, HalfSub, float_mode,
@@ -114,14 +114,14 @@ impl Decoder<'_> {
 
     fn add_carry(&mut self, instruction: &Instruction, reads: bool) -> Decoded {
         let flow = [reads, instruction.has(Modifier::Cc)];
-        with_wide_integer!(type_of(instruction)?, T =>
-            self.carry_chain(instruction, flow, |(a, b): (T, T), carry| a.add_carry(b, carry)))
+        with_bits!(type_of(instruction)?, W =>
+            self.carry_chain(instruction, flow, |(a, b): (W, W), carry| a.add_carry(b, carry)))
     }
 
     fn sub_borrow(&mut self, instruction: &Instruction, reads: bool) -> Decoded {
         let flow = [reads, instruction.has(Modifier::Cc)];
-        with_wide_integer!(type_of(instruction)?, T =>
-            self.carry_chain(instruction, flow, |(a, b): (T, T), borrow| a.sub_borrow(b, borrow)))
+        with_bits!(type_of(instruction)?, W =>
+            self.carry_chain(instruction, flow, |(a, b): (W, W), borrow| a.sub_borrow(b, borrow)))
     }
 
     /// `min` or `max` of integers.
@@ -165,7 +165,7 @@ impl ExecArith for Decoder<'_> {
         let (mode, half_mode, sat) = (float_mode(i), half_mode(i), i.has(Modifier::Sat));
         match type_of(i)? {
             Type::F32 => match mixed_format(i) {
-                Some(format) => self.map(Class::Float, i, move |(a, c)| half::add_mixed(a, c, format, mode)),
+                Some(format) => self.map_scalar(Class::Float, i, move |(a, c)| half::add_mixed(a, c, format, mode)),
                 None => self.add_f32(i),
             },
             Type::F32x2 => self
@@ -180,7 +180,7 @@ impl ExecArith for Decoder<'_> {
             }
             Type::U32 if sat => self.integer(i, |(a, b): (u32, u32)| a.add_sat(b)),
             Type::S32 if sat => self.integer(i, |(a, b): (i32, i32)| a.add_sat(b)),
-            ty => with_integer!(ty, T => self.integer(i, |(a, b): (T, T)| a.add(b))),
+            ty => with_bits!(ty, W => self.integer(i, |(a, b): (W, W)| a.add(b))),
         }
     }
 
@@ -195,7 +195,7 @@ impl ExecArith for Decoder<'_> {
         let (mode, half_mode) = (float_mode(i), half_mode(i));
         match type_of(i)? {
             Type::F32 => match mixed_format(i) {
-                Some(format) => self.map(Class::Float, i, move |(a, c)| half::sub_mixed(a, c, format, mode)),
+                Some(format) => self.map_scalar(Class::Float, i, move |(a, c)| half::sub_mixed(a, c, format, mode)),
                 None => self.sub_f32(i),
             },
             Type::F32x2 => self
@@ -210,7 +210,7 @@ impl ExecArith for Decoder<'_> {
                 with_packed_integer!(ty, T => self.integer(i, |(a, b)| each::<T>(a, b, Integer::sub)))
             }
             Type::S32 if i.has(Modifier::Sat) => self.integer(i, |(a, b): (i32, i32)| a.sub_sat(b)),
-            ty => with_integer!(ty, T => self.integer(i, |(a, b): (T, T)| a.sub(b))),
+            ty => with_bits!(ty, W => self.integer(i, |(a, b): (W, W)| a.sub(b))),
         }
     }
 
@@ -232,7 +232,7 @@ impl ExecArith for Decoder<'_> {
             ty if i.has(Modifier::Hi) => {
                 with_integer!(ty, T => self.integer(i, |(a, b): (T, T)| a.mul_hi(b)))
             }
-            ty => with_integer!(ty, T => self.integer(i, |(a, b): (T, T)| a.mul_lo(b))),
+            ty => with_bits!(ty, W => self.integer(i, |(a, b): (W, W)| a.mul_lo(b))),
         }
     }
 
@@ -251,7 +251,7 @@ impl ExecArith for Decoder<'_> {
             ty if i.has(Modifier::Hi) => {
                 with_integer!(ty, T => self.integer(i, |(a, b, c): (T, T, T)| a.mad_hi(b, c)))
             }
-            ty => with_integer!(ty, T => self.integer(i, |(a, b, c): (T, T, T)| a.mad_lo(b, c))),
+            ty => with_bits!(ty, W => self.integer(i, |(a, b, c): (W, W, W)| a.mad_lo(b, c))),
         }
     }
 
@@ -264,11 +264,11 @@ impl ExecArith for Decoder<'_> {
         match type_of(i)? {
             Type::F32 => match mixed_format(i) {
                 Some(format) => {
-                    self.map(Class::Float, i, move |(a, b, c)| half::fma_mixed(a, b, c, format, mode))
+                    self.map_scalar(Class::Float, i, move |(a, b, c)| half::fma_mixed(a, b, c, format, mode))
                 }
                 None => self.fma_f32(i),
             },
-            Type::F32x2 => self.map(Class::Float, i, move |(a, b, c)| {
+            Type::F32x2 => self.map_scalar(Class::Float, i, move |(a, b, c)| {
                 both_f32([a, b, c], |[a, b, c]| float32::fma_with(a, b, c, mode))
             }),
             Type::F64 => self.fma_f64(i),
@@ -330,7 +330,7 @@ impl ExecArith for Decoder<'_> {
             Type::F64 => self.map(Class::Double, i, |(a,)| float64::neg(a)),
             ty if ty.is_float() => self.halves(i, HalfNeg(ftz)),
             Type::S8x4 => self.integer(i, |(a,)| each::<i8>(0, a, Integer::sub)),
-            ty => with_integer!(ty, T => self.integer(i, |(a,): (T,)| Integer::neg(a))),
+            ty => with_bits!(ty, W => self.integer(i, |(a,): (W,)| Integer::neg(a))),
         }
     }
 

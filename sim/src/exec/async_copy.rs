@@ -76,14 +76,16 @@ fn issue_copy(
         if read[lane] > bytes {
             return Err(Box::new(Fault::new(
                 Rule::AsyncCopy,
-                format!("cp.async of {bytes} bytes with a source size of {} in lane {lane}", read[lane]),
+                format!("cp.async of {bytes} bytes with a source size of {} in lane {lane}: it must not be larger", read[lane]),
             )));
         }
         for (address, name) in [(u64::from(to[lane]), "shared"), (from[lane], "global")] {
             if address % u64::from(bytes) != 0 {
                 return Err(Box::new(Fault::new(
                     Rule::Alignment,
-                    format!("cp.async of {bytes} bytes at {name} address {address:#x} in lane {lane}"),
+                    format!(
+                        "cp.async of {bytes} bytes at {name} address {address:#x} in lane {lane}, expected a multiple of {bytes}"
+                    ),
                 )));
             }
         }

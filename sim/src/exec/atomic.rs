@@ -74,7 +74,7 @@ impl Atomic {
         let addresses = self.address.read(context)?;
         let bytes = self.bits / 8;
         let whole = bytes * self.elements.len() as u32;
-        crate::memory::check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(context, &error))?;
+        crate::memory::check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
@@ -87,7 +87,7 @@ impl Atomic {
                 let (a, b) = (operands[lane], news[lane]);
                 let defined = undefined >> lane & 1 == 0;
                 let old = self.update(context, address, bytes, a, b, defined).map_err(|error| match error {
-                    Ok(error) => lane_fault(context, &LaneError { lane: lane as u32, error }),
+                    Ok(error) => lane_fault(&LaneError { lane: lane as u32, error }),
                     Err(fault) => fault,
                 })?;
                 changed |= self.operation.apply(old.bits, a, b, self.bits, false) != old.bits;

@@ -1,12 +1,12 @@
 //! Barriers of the CTA and of the cluster (PTX ISA 9.7.15.1, 9.7.15.3): the state machines are in
 //! [`barrier`](crate::barrier), here is how warps come to them.
 
-use crate::barrier::Arrival;
+use crate::barrier::{Arrival, CtaWarps};
 use crate::context::Context;
 use crate::decode::PredicateSource;
 use crate::program::{Flow, Step};
 use crate::registers::{Destination, Source};
-use crate::report::{Fault, Rule, lanes as name_lanes};
+use crate::report::{Fault, Rule, lanes as name_lanes, verb};
 use crate::warp::Wait;
 
 /// What a `.red` gives back.
@@ -77,7 +77,7 @@ impl CtaBarrierInstruction {
         };
         let (warp, line) = (context.warp.index, context.line);
         let cta = &mut context.cluster.ctas[context.warp.cta];
-        let threads_left = cta.warps_left * 32;
+        let warps = CtaWarps { threads: all, live: cta.live_warps };
         if threads > all {
             return Err(Box::new(Fault::new(
                 Rule::Barrier,
@@ -86,7 +86,7 @@ impl CtaBarrierInstruction {
         }
         let barrier = &mut cta.barriers[id as usize];
         let generation = barrier.generation;
-        barrier.arrive(id, warp, threads, threads_left, how, line)?;
+        barrier.arrive(id, warp, threads, warps, how, line)?;
         context.counters.barrier_arrivals += 1;
         context.cluster.changed();
         for lane in 0..32 {
@@ -153,10 +153,9 @@ pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool) -> Step {
         return Err(Box::new(Fault::new(
             Rule::ClusterBarrier,
             format!(
-                "{} of warp {} of CTA rank {} arrive at the cluster barrier twice without waiting in between",
+                "{} {} at the cluster barrier twice without waiting in between",
                 name_lanes(twice),
-                context.warp.index,
-                context.warp.cta
+                verb(twice, "arrives", "arrive")
             ),
         )));
     }
@@ -182,10 +181,9 @@ pub fn cluster_wait(context: &mut Context<'_>, aligned: bool) -> Step {
         return Err(Box::new(Fault::new(
             Rule::ClusterBarrier,
             format!(
-                "{} of warp {} of CTA rank {} wait at the cluster barrier without having arrived",
+                "{} {} at the cluster barrier without having arrived",
                 name_lanes(absent),
-                context.warp.index,
-                context.warp.cta
+                verb(absent, "waits", "wait")
             ),
         )));
     }

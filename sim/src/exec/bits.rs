@@ -70,7 +70,9 @@ fn excess_of(instruction: &Instruction) -> Excess {
 /// What the answer of a comparison goes through and into.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
-    /// What it is joined with first.
+    /// Whether it is the opposite that is asked for.
+    negated: bool,
+    /// What it is joined with then.
     join: Option<(BooleanOperator, PredicateSource)>,
     to: Target,
 }
@@ -106,6 +108,7 @@ impl Outcome {
             Some((operator, predicate)) => join(operator, (mask, undefined), predicate),
             None => (mask, undefined),
         };
+        let holds = holds.map(|mask| if self.negated { !mask } else { mask });
         let first = joined(holds[0]);
         match self.to {
             Target::Predicates([p, q]) => {
@@ -130,16 +133,42 @@ impl Outcome {
     }
 }
 
+/// An operator by one of few: `Eq`, `Ne`, `Lt`, `Le` or `Num`, of the operands swapped or not, the answer negated or not.
+struct NormalForm {
+    operator: Comparison,
+    swapped: bool,
+    negated: bool,
+}
+
+impl NormalForm {
+    const fn of(operator: Comparison) -> Self {
+        use Comparison as C;
+        let (operator, swapped, negated) = match operator {
+            C::Eq | C::Ne | C::Num => (operator, false, false),
+            C::Lt | C::Lo => (C::Lt, false, false),
+            C::Le | C::Ls => (C::Le, false, false),
+            C::Gt | C::Hi => (C::Lt, true, false),
+            C::Ge | C::Hs => (C::Le, true, false),
+            C::Equ => (C::Ne, false, true),
+            C::Neu => (C::Eq, false, true),
+            C::Ltu => (C::Le, true, true),
+            C::Leu => (C::Lt, true, true),
+            C::Gtu => (C::Le, false, true),
+            C::Geu => (C::Lt, false, true),
+            C::Nan => (C::Num, false, true),
+        };
+        Self { operator, swapped, negated }
+    }
+}
+
 /// Emits a comparison with the operator a constant of the code, for the operators that are listed.
 macro_rules! compare_by {
-    ($self:ident, $instruction:ident, $class:ident, $operator:expr, $outcome:ident, $T:ty, $test:expr, $($name:ident)*) => {
+    ($emit:expr, $operator:expr, $T:ty, $test:expr, $($name:ident)*) => {
         match $operator {
-            $(Comparison::$name => $self.decide(
-                Class::$class,
-                $instruction,
-                move |(a, b): ($T, $T)| [$test(Comparison::$name, a, b)],
-                move |context, holds, undefined| $outcome.write(context, holds, undefined),
-            ),)*
+            $(Comparison::$name => {
+                let test = $test;
+                $emit(move |(a, b): ($T, $T)| [test(Comparison::$name, a, b)])
+            })*
             other => Err(Unsupported::new(format!("the comparison {other:?}"))),
         }
     };
@@ -147,54 +176,49 @@ macro_rules! compare_by {
 
 impl Decoder<'_> {
     /// `set` and `setp`: compares operands of `ty`.
-    fn compare(&mut self, instruction: &Instruction, ty: Type, outcome: Outcome) -> Decoded {
-        let operator = comparison_of(instruction)?;
+    fn compare(&mut self, instruction: &Instruction, ty: Type, to: Target) -> Decoded {
+        let NormalForm { operator, swapped, negated } = NormalForm::of(comparison_of(instruction)?);
+        let outcome = Outcome { negated, join: self.join(instruction)?, to };
         let ftz = instruction.has(Modifier::Ftz);
+        let [a, b] = split(instruction)?.1.first_chunk().ok_or_else(|| Unsupported::new("too few operands"))?;
+        let operands = if swapped { [b, a] } else { [a, b] };
         match ty {
-            Type::F32 if ftz => {
-                let test = |operator, a, b| compare::floats(operator, float32::flush(a), float32::flush(b));
-                compare_by!(self, instruction, Float, operator, outcome, f32, test,
-                    Eq Ne Lt Le Gt Ge Equ Neu Ltu Leu Gtu Geu Num Nan)
+            Type::F32 => {
+                let flush = move |x| if ftz { float32::flush(x) } else { x };
+                let test = move |operator, a, b| compare::floats(operator, flush(a), flush(b));
+                compare_by!(|test| self.answer(Class::Float, operands, test, outcome),
+                    operator, f32, test, Eq Ne Lt Le Num)
             }
-            Type::F32 => compare_by!(self, instruction, Float, operator, outcome, f32, compare::floats,
-                Eq Ne Lt Le Gt Ge Equ Neu Ltu Leu Gtu Geu Num Nan),
-            Type::F64 => compare_by!(self, instruction, Double, operator, outcome, f64, compare::floats,
-                Eq Ne Lt Le Gt Ge Equ Neu Ltu Leu Gtu Geu Num Nan),
+            Type::F64 => compare_by!(|test| self.answer(Class::Double, operands, test, outcome),
+                operator, f64, compare::floats, Eq Ne Lt Le Num),
             Type::F16 | Type::Bf16 => {
                 let format = half_format(ty);
-                self.decide(
-                    Class::Half,
-                    instruction,
-                    move |(a, b): (u16, u16)| [compare_halves(operator, [a, b], format, ftz)],
-                    move |context, holds, undefined| outcome.write(context, holds, undefined),
-                )
+                let test = move |(a, b): (u16, u16)| [compare_halves(operator, [a, b], format, ftz)];
+                self.answer(Class::Half, operands, test, outcome)
             }
             Type::F16x2 | Type::Bf16x2 => {
                 let format = half_format(ty);
-                self.decide(
-                    Class::Half,
-                    instruction,
-                    move |(a, b): (u32, u32)| {
-                        [0, 16].map(|shift| {
-                            compare_halves(operator, [(a >> shift) as u16, (b >> shift) as u16], format, ftz)
-                        })
-                    },
-                    move |context, holds, undefined| outcome.write(context, holds, undefined),
-                )
-            }
-            ty => {
-                // The unsigned operators have their own names.
-                let operator = match operator {
-                    Comparison::Lo => Comparison::Lt,
-                    Comparison::Ls => Comparison::Le,
-                    Comparison::Hi => Comparison::Gt,
-                    Comparison::Hs => Comparison::Ge,
-                    other => other,
+                let test = move |(a, b): (u32, u32)| {
+                    let half = |shift: u32| [a, b].map(|x| (x >> shift) as u16);
+                    [0, 16].map(|shift| compare_halves(operator, half(shift), format, ftz))
                 };
-                with_integer!(ty, T => compare_by!(self, instruction, Integer, operator, outcome, T,
-                    compare::integers, Eq Ne Lt Le Gt Ge))
+                self.answer(Class::Half, operands, test, outcome)
             }
+            ty => with_integer!(ty, T => compare_by!(|test| self.answer(Class::Integer, operands, test, outcome),
+                operator, T, compare::integers, Eq Ne Lt Le)),
         }
+    }
+
+    fn answer<O: Operands, const PARTS: usize>(
+        &mut self,
+        class: Class,
+        operands: [&Operand; 2],
+        test: impl Fn(O) -> [bool; PARTS] + Send + Sync + 'static,
+        outcome: Outcome,
+    ) -> Decoded {
+        let sources = O::decode(self, &operands.map(Clone::clone))?;
+        self.decide(class, sources, test, move |context, holds, undefined| outcome.write(context, holds, undefined));
+        Ok(())
     }
 
     /// The predicate that the answer of a comparison is joined with.
@@ -337,8 +361,7 @@ impl ExecBits for Decoder<'_> {
         };
         let yes = yes(to, from)?;
         let to = self.destination(split(i)?.0, to)?;
-        let outcome = Outcome { join: self.join(i)?, to: Target::Word { to, yes } };
-        self.compare(i, from, outcome)
+        self.compare(i, from, Target::Word { to, yes })
     }
 
     fn setp(&mut self, i: &Instruction) -> Decoded {
@@ -348,8 +371,7 @@ impl ExecBits for Decoder<'_> {
             }
             single => [self.predicate_destination(single)?, None],
         };
-        let outcome = Outcome { join: self.join(i)?, to: Target::Predicates(predicates) };
-        self.compare(i, type_of(i)?, outcome)
+        self.compare(i, type_of(i)?, Target::Predicates(predicates))
     }
 
     fn selp(&mut self, i: &Instruction) -> Decoded {
@@ -427,6 +449,7 @@ impl ExecBits for Decoder<'_> {
             return Ok(());
         };
         let outcome = Outcome {
+            negated: false,
             join: self.join(i)?,
             to: Target::Predicates([self.predicate_destination(&pair[1])?, None]),
         };
@@ -489,7 +512,7 @@ impl ExecBits for Decoder<'_> {
     }
 
     fn fns(&mut self, i: &Instruction) -> Decoded {
-        self.map(Class::Integer, i, |(mask, base, offset)| bits::fns(mask, base, offset))
+        self.map_scalar(Class::Integer, i, |(mask, base, offset)| bits::fns(mask, base, offset))
     }
 
     fn brev(&mut self, i: &Instruction) -> Decoded {
@@ -502,8 +525,8 @@ impl ExecBits for Decoder<'_> {
     }
 
     fn bfi(&mut self, i: &Instruction) -> Decoded {
-        with_wide_integer!(type_of(i)?, T =>
-            self.map(Class::Integer, i, |(a, b, c, d): (T, T, u32, u32)| bits::bfi(a, b, c, d)))
+        with_bits!(type_of(i)?, W =>
+            self.map(Class::Integer, i, |(a, b, c, d): (W, W, u32, u32)| bits::bfi(a, b, c, d)))
     }
 
     fn szext(&mut self, i: &Instruction) -> Decoded {

@@ -77,7 +77,7 @@ fn targets(context: &Context<'_>, destination: u32, multicast: Option<u64>) -> R
     if mask == 0 || mask >> count != 0 {
         return Err(Box::new(Fault::new(
             Rule::AsyncCopy,
-            format!("multicast mask {mask:#x} in a cluster of {count} CTAs"),
+            format!("multicast mask {mask:#x} in a cluster of {count} CTAs: it must name some of them and no others"),
         )));
     }
     Ok((0..count).filter(|rank| mask >> rank & 1 == 1).collect())

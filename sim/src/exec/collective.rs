@@ -9,7 +9,7 @@ use crate::context::{Context, mix};
 use crate::decode::PredicateSource;
 use crate::program::{Flow, Step};
 use crate::registers::{Destination, Source};
-use crate::report::{Fault, Rule, lanes as name_lanes};
+use crate::report::{Fault, Rule, lanes as name_lanes, verb};
 use crate::warp::{Collective, Fragment, Wait};
 
 /// How a shuffle finds its source lane.
@@ -133,7 +133,11 @@ impl Instruction {
         if absent != 0 {
             return Err(Box::new(Fault::new(
                 Rule::Convergence,
-                format!("{} executes it without being in its membermask", name_lanes(absent)),
+                format!(
+                    "{} {} the instruction without being in its membermask",
+                    name_lanes(absent),
+                    verb(absent, "executes", "execute")
+                ),
             )));
         }
         self.lay_down(context)?;

@@ -1,5 +1,6 @@
 //! Branches, calls, exit, and what else steers a kernel (PTX ISA 9.7.12, 9.7.19).
 
+use crate::barrier::CtaWarps;
 use super::call::{self, Argument, Callee};
 use crate::context::Context;
 use crate::counters::Class;
@@ -81,9 +82,10 @@ pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault
     let cta = &mut context.cluster.ctas[warp.cta];
     cta.threads_left -= threads;
     if warp.alive() == 0 {
-        let left = (cta.warps_left - 1) * 32;
+        cta.live_warps &= !(1 << warp.index);
+        let warps = CtaWarps { threads: context.grid.thread_count().next_multiple_of(32), live: cta.live_warps };
         for barrier in &mut cta.barriers {
-            barrier.release_exited(left);
+            barrier.release_exited(warps);
         }
     }
     // A thread that arrived and exits without waiting has been counted; it must not count twice.
@@ -281,7 +283,7 @@ impl ExecControl for Decoder<'_> {
             let longest = context.active().map(|lane| context.u32(time)[lane]).max().unwrap_or(0);
             const MOST_NANOSECONDS: u64 = 1_000_000;
             let sleep = context.world.random.below(2 * u64::from(longest) + 1).min(MOST_NANOSECONDS);
-            Ok(context.wait_then_next(Wait::Until { time: context.world.time + sleep }))
+            Ok(context.wait_then_next(Wait::Until { time: context.world.time.saturating_add(sleep) }))
         });
         Ok(())
     }

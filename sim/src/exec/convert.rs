@@ -81,6 +81,15 @@ impl Decoder<'_> {
         self.map(Class::Conversion, instruction, function)
     }
 
+    /// A conversion that is not worth vector code.
+    fn convert_scalar<O: Operands, D: Value>(
+        &mut self,
+        instruction: &Instruction,
+        function: impl Fn(O) -> D + Send + Sync + 'static,
+    ) -> Decoded {
+        self.map_scalar(Class::Conversion, instruction, function)
+    }
+
     /// A conversion to an integer that is already extended to 64 bits: the register keeps as many as it has.
     fn convert_extended<O: Operands>(
         &mut self,

@@ -196,15 +196,33 @@ operands!(A 0 B 1 C 2 D 3 E 4);
 
 /// A function of the operands in one lane: a closure, or, where that would be too big for the compiler to inline it
 /// into every loop, a type of its own whose method is always inlined.
-pub trait LaneFunction<O, D>: Send + Sync + 'static {
+pub trait LaneFunction<O: Operands, D: Value>: Sized + Send + Sync + 'static {
     /// The result.
     fn apply(&self, operands: O) -> D;
+
+    /// The results of all lanes.
+    fn apply_all(&self, operands: O::Lanes<'_>) -> [D::Word; LANES] {
+        each_lane(operands, self)
+    }
 }
 
-impl<O, D, F: Fn(O) -> D + Send + Sync + 'static> LaneFunction<O, D> for F {
+impl<O: Operands, D: Value, F: Fn(O) -> D + Send + Sync + 'static> LaneFunction<O, D> for F {
     #[inline(always)]
     fn apply(&self, operands: O) -> D {
         self(operands)
+    }
+}
+
+/// A function that is not worth vector code: rarely executed, or full of branches.
+struct Scalar<F>(F);
+
+impl<O: Operands, D: Value, F: Fn(O) -> D + Send + Sync + 'static> LaneFunction<O, D> for Scalar<F> {
+    fn apply(&self, operands: O) -> D {
+        self.0(operands)
+    }
+
+    fn apply_all(&self, operands: O::Lanes<'_>) -> [D::Word; LANES] {
+        std::array::from_fn(|lane| self.apply(O::lane(operands, lane)).into_word())
     }
 }
 
@@ -284,6 +302,20 @@ impl Decoder<'_> {
         self.map_by(class, instruction, function)
     }
 
+    /// [`map`](Self::map) of a function that is not worth vector code.
+    ///
+    /// # Errors
+    ///
+    /// If an operand is none of the types.
+    pub fn map_scalar<O: Operands, D: Value>(
+        &mut self,
+        class: Class,
+        instruction: &Instruction,
+        function: impl Fn(O) -> D + Send + Sync + 'static,
+    ) -> Decoded {
+        self.map_by(class, instruction, Scalar(function))
+    }
+
     /// [`map`](Self::map) of a function that need not be a closure.
     ///
     /// # Errors
@@ -312,32 +344,25 @@ impl Decoder<'_> {
     ) {
         self.emit_with(class, move |context| {
             let undefined = O::taint(context, &sources)?;
-            let values = each_lane(O::lanes(context, &sources), &function);
+            let values = function.apply_all(O::lanes(context, &sources));
             D::Word::write(context, to, &values, undefined)?;
             Ok(Flow::Next)
         });
     }
 
     /// Tests each lane; `outcome` is given the lanes where the test holds, and those where an operand is undefined.
-    ///
-    /// # Errors
-    ///
-    /// If an operand is none of the types.
     pub fn decide<O: Operands, const PARTS: usize>(
         &mut self,
         class: Class,
-        instruction: &Instruction,
+        sources: Sources,
         test: impl Fn(O) -> [bool; PARTS] + Send + Sync + 'static,
         outcome: impl Fn(&mut Context<'_>, [u32; PARTS], u32) -> Step + Send + Sync + 'static,
-    ) -> Decoded {
-        let (_, operands) = split(instruction)?;
-        let sources = O::decode(self, operands)?;
+    ) {
         self.emit_with(class, move |context| {
             let undefined = O::taint(context, &sources)?;
             let masks = lanes_where(O::lanes(context, &sources), &test);
             outcome(context, masks, undefined)
         });
-        Ok(())
     }
 
     /// [`map`](Self::map) of a function whose result may be moved within its documented error, as the launch says.

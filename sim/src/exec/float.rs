@@ -1,6 +1,7 @@
 //! Classification and elementary functions of floating-point numbers (PTX ISA 9.7.3, 9.7.4).
 
-use super::elementwise::{lacking, split, type_of};
+use super::elementwise::{Operands, lacking, split, type_of};
+use crate::context::Context;
 use super::float_arith::{float_mode, rounding_of};
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
@@ -63,17 +64,22 @@ impl ExecFloat for Decoder<'_> {
                 _ => None,
             })
             .ok_or_else(|| Unsupported::new("a testp without a class"))?;
-        let to = self.predicate_destination(split(i)?.0)?;
-        let outcome = move |context: &mut crate::context::Context<'_>, [holds]: [u32; 1], undefined| {
+        let (to, operands) = split(i)?;
+        let to = self.predicate_destination(to)?;
+        let outcome = move |context: &mut Context<'_>, [holds]: [u32; 1], undefined| {
             if let Some(to) = to {
                 context.write_predicate(to, holds, undefined);
             }
             Ok(Flow::Next)
         };
-        match type_of(i)? {
-            Type::F64 => self.decide(Class::Double, i, move |(a,)| [testp_f64(class, a)], outcome),
-            _ => self.decide(Class::Float, i, move |(a,)| [testp_f32(class, a)], outcome),
+        if type_of(i)? == Type::F64 {
+            let sources = <(f64,)>::decode(self, operands)?;
+            self.decide(Class::Double, sources, move |(a,)| [testp_f64(class, a)], outcome);
+        } else {
+            let sources = <(f32,)>::decode(self, operands)?;
+            self.decide(Class::Float, sources, move |(a,)| [testp_f32(class, a)], outcome);
         }
+        Ok(())
     }
 
     fn copysign(&mut self, i: &Instruction) -> Decoded {
@@ -86,26 +92,26 @@ impl ExecFloat for Decoder<'_> {
     fn rcp(&mut self, i: &Instruction) -> Decoded {
         let (mode, rounding) = (float_mode(i), rounding_of(i));
         match (type_of(i)?, i.has(Modifier::Approx)) {
-            (Type::F64, true) => self.map(Class::Special, i, |(a,)| approximate::rcp_f64(a)),
-            (Type::F64, false) => self.map(Class::Double, i, move |(a,)| float64::rcp(a, rounding)),
+            (Type::F64, true) => self.map_scalar(Class::Special, i, |(a,)| approximate::rcp_f64(a)),
+            (Type::F64, false) => self.map_scalar(Class::Double, i, move |(a,)| float64::rcp(a, rounding)),
             (_, true) => self.approximate_f32(Function::Rcp, i, approximate::rcp),
-            (_, false) => self.map(Class::Float, i, move |(a,)| float32::rcp_with(a, mode)),
+            (_, false) => self.map_scalar(Class::Float, i, move |(a,)| float32::rcp_with(a, mode)),
         }
     }
 
     fn sqrt(&mut self, i: &Instruction) -> Decoded {
         let (mode, rounding) = (float_mode(i), rounding_of(i));
         match (type_of(i)?, i.has(Modifier::Approx)) {
-            (Type::F64, _) => self.map(Class::Double, i, move |(a,)| float64::sqrt(a, rounding)),
+            (Type::F64, _) => self.map_scalar(Class::Double, i, move |(a,)| float64::sqrt(a, rounding)),
             (_, true) => self.approximate_f32(Function::Sqrt, i, approximate::sqrt),
-            (_, false) => self.map(Class::Float, i, move |(a,)| float32::sqrt_with(a, mode)),
+            (_, false) => self.map_scalar(Class::Float, i, move |(a,)| float32::sqrt_with(a, mode)),
         }
     }
 
     fn rsqrt(&mut self, i: &Instruction) -> Decoded {
         match (type_of(i)?, i.has(Modifier::Ftz)) {
-            (Type::F64, true) => self.map(Class::Special, i, |(a,)| approximate::rsqrt_ftz_f64(a)),
-            (Type::F64, false) => self.map(Class::Special, i, |(a,)| approximate::rsqrt_f64(a)),
+            (Type::F64, true) => self.map_scalar(Class::Special, i, |(a,)| approximate::rsqrt_ftz_f64(a)),
+            (Type::F64, false) => self.map_scalar(Class::Special, i, |(a,)| approximate::rsqrt_f64(a)),
             _ => self.approximate_f32(Function::Rsqrt, i, approximate::rsqrt),
         }
     }

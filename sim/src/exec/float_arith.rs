@@ -83,7 +83,9 @@ macro_rules! binary32 {
                 FloatMode { rounding: Rounding::Nearest, ftz: true, sat: false } => {
                     self.map(Class::Float, instruction, |($($operand),*)| float32::$function::<true>($($operand),*))
                 }
-                _ => self.map(Class::Float, instruction, move |($($operand),*)| float32::$with($($operand),*, mode)),
+                _ => self.map_scalar(Class::Float, instruction, move |($($operand),*)| {
+                    float32::$with($($operand),*, mode)
+                }),
             }
         }
     };
@@ -95,10 +97,10 @@ macro_rules! extreme32 {
         pub(super) fn $method(&mut self, instruction: &Instruction) -> Decoded {
             let mode = min_max_mode(instruction);
             if instruction.operands.len() == 4 {
-                return self.map(Class::Float, instruction, move |(a, b, c)| float32::$three(a, b, c, mode));
+                return self.map_scalar(Class::Float, instruction, move |(a, b, c)| float32::$three(a, b, c, mode));
             }
             match (mode.abs, mode.ftz, mode.nan) {
-                (true, ..) => self.map(Class::Float, instruction, move |(a, b)| float32::$with(a, b, mode)),
+                (true, ..) => self.map_scalar(Class::Float, instruction, move |(a, b)| float32::$with(a, b, mode)),
                 (_, false, false) => {
                     self.map(Class::Float, instruction, |(a, b)| float32::$function::<false, false>(a, b))
                 }
@@ -124,7 +126,7 @@ macro_rules! binary64 {
                 Rounding::Nearest => self.map(Class::Double, instruction, |($($operand),*)| {
                     float64::$function($($operand),*, Rounding::Nearest)
                 }),
-                rounding => self.map(Class::Double, instruction, move |($($operand),*)| {
+                rounding => self.map_scalar(Class::Double, instruction, move |($($operand),*)| {
                     float64::$function($($operand),*, rounding)
                 }),
             }
@@ -153,7 +155,7 @@ impl Decoder<'_> {
         } else if instruction.has(Modifier::Full) {
             self.approximate(Function::DivFull, instruction, move |(a, b)| approximate::div_full(a, b, ftz))
         } else {
-            self.map(Class::Float, instruction, move |(a, b)| float32::div_with(a, b, mode))
+            self.map_scalar(Class::Float, instruction, move |(a, b)| float32::div_with(a, b, mode))
         }
     }
 

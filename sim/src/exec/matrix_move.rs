@@ -194,7 +194,7 @@ struct Tile {
     element_bits: u32,
     /// Bits of what is moved at once: an element, or a word of narrower ones.
     unit_bits: u32,
-    /// Bytes of the fragment, of which the address and the stride must be multiples.
+    /// Bytes of which the address and the stride must be multiples.
     alignment: u64,
 }
 
@@ -375,7 +375,10 @@ impl Decoder<'_> {
         if fragment.registers() != registers {
             return Err(lacking());
         }
-        let alignment = registers as u64 * if unit_bits == 64 { 8 } else { 4 };
+        // The ISA asks for the size of the fragment; where it repeats elements, its own default stride is less.
+        let fragment_bytes = registers as u64 * if unit_bits == 64 { 8 } else { 4 };
+        let line_bytes = u64::from(if row_major { columns } else { rows }) * u64::from(ty.bits()) / 8;
+        let alignment = fragment_bytes.min(line_bytes);
         Ok(Tile {
             name,
             address,

@@ -95,8 +95,9 @@ pub fn init(context: &mut Context<'_>, operand: Operand, count: Source) -> Step 
     for lane in context.active() {
         let address = addresses[lane];
         own_cta(context, address, "mbarrier.init")?;
-        let taken = context.cluster.cta_of(address)?.mbarriers.get(&address).map(|barrier| barrier.line);
-        if let Some(other) = taken.filter(|_| is_marked(context, address)) {
+        let taken = context.cluster.cta_of(address)?.mbarriers.get(&address);
+        let taken = taken.map(|barrier| (barrier.line, barrier.in_flight > 0));
+        if let Some((other, _)) = taken.filter(|(_, in_flight)| *in_flight || is_marked(context, address)) {
             return Err(Box::new(
                 Fault::new(
                     Rule::Mbarrier,

@@ -65,7 +65,7 @@ impl Load {
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
         if self.space != Space::Param && self.components.len() > 1 {
-            check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(context, &error))?;
+            check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
         for (index, component) in self.components.iter().enumerate() {
@@ -111,7 +111,7 @@ impl Store {
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
         if self.components.len() > 1 {
-            check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(context, &error))?;
+            check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
         for (index, component) in self.components.iter().enumerate() {
@@ -418,7 +418,11 @@ impl ExecMemory for Decoder<'_> {
                 if addresses[lane] as usize % data.len() != 0 {
                     return Err(Box::new(Fault::new(
                         Rule::Alignment,
-                        format!("st.async of {} bytes at shared address {:#x} in lane {lane}", data.len(), addresses[lane]),
+                        format!(
+                            "st.async of {0} bytes at shared address {1:#x} in lane {lane}, expected a multiple of {0}",
+                            data.len(),
+                            addresses[lane]
+                        ),
                     )));
                 }
                 super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;

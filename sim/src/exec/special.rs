@@ -42,7 +42,7 @@ const PATIENCE: u32 = 1 << 14;
 fn clock(context: &mut Context<'_>) -> u64 {
     let SpinWatch { jumps, .. } = context.fragment.spin;
     if jumps > PATIENCE {
-        context.world.time += context.world.time / 64 + 1;
+        context.world.time = context.world.time.saturating_add(context.world.time / 64 + 1);
     }
     context.world.time
 }
@@ -51,10 +51,12 @@ fn read(context: &mut Context<'_>, special: SpecialRegister) -> Result<[u64; 32]
     use SpecialRegister as R;
     let grid = context.grid;
     let cta = &context.cluster.ctas[context.warp.cta];
-    let flat = |index: [u32; 3], extents: [u32; 3]| index[0] + extents[0] * (index[1] + extents[1] * index[2]);
     let thread = |axis: usize| context.warp.thread[axis].map(u64::from);
     let lane_masks = |of: fn(u32) -> u32| std::array::from_fn(|lane| u64::from(of(lane as u32)));
-    let cta_flat = flat(cta.index, grid.ctas);
+    let cta_flat = || {
+        let ([x, y, z], [width, height, _]) = (cta.index.map(u64::from), grid.ctas.map(u64::from));
+        x + width * (y + height * z)
+    };
     let number: u64 = match special {
         R::TidX => return Ok(thread(0)),
         R::TidY => return Ok(thread(1)),
@@ -91,7 +93,7 @@ fn read(context: &mut Context<'_>, special: SpecialRegister) -> Result<[u64; 32]
         R::IsExplicitCluster => grid.explicit_cluster.into(),
         R::Warpid => context.warp.index as u64,
         R::Nwarpid => u64::from(grid.limits.resident_threads / 32),
-        R::Smid => u64::from(cta_flat % grid.limits.multiprocessors),
+        R::Smid => cta_flat() % u64::from(grid.limits.multiprocessors),
         R::Nsmid => grid.limits.multiprocessors.into(),
         R::Gridid => grid.number,
         R::Clock | R::Clock64 => clock(context),

@@ -32,6 +32,14 @@ pub enum LaunchFileError {
         /// Where and what.
         message: String,
     },
+    /// There are no devices, or too many.
+    #[error("{devices} devices, expected 1 to {most}")]
+    Devices {
+        /// What was asked for.
+        devices: u32,
+        /// The most that there may be.
+        most: u32,
+    },
     /// A buffer is wrong.
     #[error("buffer `{buffer}`: {message}")]
     Buffer {

@@ -99,7 +99,7 @@ impl<'a> Session<'a> {
         };
         const MOST_DEVICES: u32 = 16;
         if file.devices == 0 || file.devices > MOST_DEVICES {
-            return Err(LaunchFileError::buffer("devices", format!("{} devices, expected 1 to {MOST_DEVICES}", file.devices)));
+            return Err(LaunchFileError::Devices { devices: file.devices, most: MOST_DEVICES });
         }
         let mut device = Device::new(arch)?.with_devices(file.devices);
         *device.options_mut() = options.clone();

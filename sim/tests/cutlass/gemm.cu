@@ -6,6 +6,7 @@
 //   KSCHED ESCHED TSCHED  mainloop, epilogue and tile schedule
 //   FUSION                0 none, 1 per-row bias + ReLU, 2 per-row bias + GELU (tanh form),
 //                         3 scales, per-row bias, amax (fp8 output), 4 per-column bias + SiLU
+//   TRANSPOSED            with the epilogue that the library wants if it swaps A and B by itself
 //   AALIGN BALIGN DALIGN  alignments in elements, otherwise 16 bytes
 //   STREAMK               0 none, 1 stream-K, 2 split-K by the stream-K scheduler
 #include "recorder.h"
@@ -79,10 +80,16 @@ using Fusion = cutlass::epilogue::fusion::LinCombPerColBiasEltAct<cutlass::epilo
 using Fusion = cutlass::epilogue::fusion::LinearCombination<ED, ESCALAR, EC, ESCALAR>;
 #endif
 
+#ifdef TRANSPOSED
+using EpilogueSchedule = cutlass::gemm::EpilogueTransposed;
+#else
+using EpilogueSchedule = cutlass::epilogue::ESCHED;
+#endif
+
 using Epilogue = typename cutlass::epilogue::collective::CollectiveBuilder<
     cutlass::arch::Sm90, OPCLASS, TileMNK, ClusterMNK,
     cutlass::epilogue::collective::EpilogueTileAuto, EACC, ESCALAR, EC, LayoutD, AlignD, ED,
-    LayoutD, AlignD, cutlass::epilogue::ESCHED, Fusion>::CollectiveOp;
+    LayoutD, AlignD, EpilogueSchedule, Fusion>::CollectiveOp;
 
 using Mainloop = typename cutlass::gemm::collective::CollectiveBuilder<
     cutlass::arch::Sm90, OPCLASS, EA, LayoutA, AlignA, EB, LayoutB, AlignB, EACC, TileMNK, ClusterMNK,

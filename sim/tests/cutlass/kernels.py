@@ -153,7 +153,8 @@ KERNELS = [
     dense("tf32_nt_rs", [mnk(200, 264, 160)], a="tf32", d="f32", layout="NT", tile=(128, 128, 32), sched="coop"),
     # other mainloops
     dense("mixed_e4m3_bf16", [TAIL], a="f8e4m3", b="bf16"),
-    dense("mixed_bf16_s8_pp", [TAIL], a="bf16", b="s8", sched="pp", tile=(64, 128, 64)),
+    # The narrow operand is always the first of wgmma; here the library swaps by itself, without a TMA epilogue.
+    dense("mixed_bf16_s8_pp", [TAIL], a="bf16", b="s8", sched="pp", tile=(64, 128, 64), extra={"TRANSPOSED": 1}),
     dense("bf16_cpasync_ws", [mnk(200, 262, 316)], sched="cpws", tile=(64, 128, 64), d="f32",
           extra={"AALIGN": 4, "BALIGN": 4, "DALIGN": 1}),
     dense("bf16_cpasync_coop", [TAIL], sched="cpcoop", d="f32"),

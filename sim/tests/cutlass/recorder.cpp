@@ -33,7 +33,7 @@ struct Buffer {
   std::string name, dtype;
   std::vector<size_t> shape;
   size_t bytes = 0;
-  bool input = false, output = false;
+  bool input = false, output = false, poison = false;
   double fill = 0;
   std::vector<uint8_t> host;  // scratch only
 };
@@ -115,6 +115,7 @@ CUresult encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t ran
                       CUtensorMapFloatOOBfill oob) {
   static char const* const types[] = {"u8",  "u16", "u32", "s32",  "u64",     "s64",  "f16",
                                       "f32", "f64", "bf16", "f32_ftz", "tf32", "tf32_ftz"};
+  static unsigned const map_element_bytes[] = {1, 2, 4, 4, 8, 8, 2, 4, 8, 2, 4, 4, 4};
   static char const* const swizzles[] = {"none", "32B", "64B", "128B"};
   static char const* const promotions[] = {"none", "64B", "128B", "256B"};
   static char const* const interleaves[] = {"none", "16B", "32B"};
@@ -128,21 +129,24 @@ CUresult encode_tiled(CUtensorMap* map, CUtensorMapDataType type, cuuint32_t ran
     o << "]";
     return o.str();
   };
+  uint64_t end = dims[0] * map_element_bytes[type];
+  for (unsigned i = 1; i < rank; ++i) end += (dims[i] - 1) * strides[i - 1];
   std::ostringstream o;
   o << "{";
   size_t index;
   uint64_t offset;
-  if (base == nullptr) {
-    // Grouped kernels make the map first and set its address on the device.
-    // The contract wants a buffer: the first one stands in.
-    o << "\"buffer\": \"" << state().buffers.at(0).name << "\", \"offset\": 0";
-    std::fprintf(stderr, "note: tensor map without an address\n");
-  } else if (resolve(reinterpret_cast<uint64_t>(base), index, offset)) {
+  if (resolve(reinterpret_cast<uint64_t>(base), index, offset) &&
+      offset + end <= state().buffers[index].bytes) {
     o << pointer_json(reinterpret_cast<uint64_t>(base));
   } else {
-    // CUTLASS passes small dummy addresses for some array kernels.
+    // Grouped kernels set the address on the device; the one that the library
+    // gives here is null, a small number, or of something else.  Launch files
+    // want memory behind each map: some that must not be read.
+    Buffer b;
+    b.name = "behind_map" + std::to_string(state().maps.size());
+    b.bytes = end, b.shape = {end}, b.poison = true;
     std::fprintf(stderr, "note: tensor map of address %p\n", base);
-    o << "\"buffer\": \"" << state().buffers.at(0).name << "\", \"offset\": 0";
+    o << pointer_json(reinterpret_cast<uint64_t>(add(b)));
   }
   o << ", \"dtype\": \"" << types[type] << "\", \"dims\": " << list(dims, rank)
     << ", \"strides\": " << list(strides, rank - 1) << ", \"box\": " << list(box, rank)
@@ -344,6 +348,10 @@ void write_json() {
       f << ", \"device\": 0}";
       continue;
     }
+    if (b.poison) {
+      f << "{\"dtype\": \"u8\", \"shape\": [" << b.bytes << "], \"fill\": \"poison\", \"device\": 0}";
+      continue;
+    }
     // Scratch: pointers, one byte throughout, or a file.
     size_t words = b.bytes / 8, pointers = 0, nulls = 0;
     for (size_t i = 0; i < words; ++i) {
@@ -430,7 +438,7 @@ void copy_in(void* to, void const* from, size_t bytes) {
       if (static_cast<char const*>(from)[i]) fail("copy to " + b.name + ", which is an output");
     return;
   }
-  if (b.input || b.output) fail("copy to " + b.name + ", which is not scratch");
+  if (b.input || b.output || b.poison) fail("copy to " + b.name + ", which is not scratch");
   std::memcpy(b.host.data() + offset, from, bytes);
 }
 

@@ -386,10 +386,11 @@ def prepare_cute_tma(kernel, case, folder, rng):
             made.append(Output(name + "_flat", t, tiles(matrix, ti, tj), 0))
             made.append(Output(name + "_store", t, -memory, 0))
             if NUMPY[t].itemsize == 1:
-                made.append(Output(name + "_add", t, -memory, 0))
+                made.append(Output(name + "_add", t, -memory, 0, fill=2))
             else:
                 want = 2 - memory
-                made.append(Output(name + "_add", t, want, np.abs(want) * HALF_ULP[t][0] * 1.0001 + HALF_ULP[t][1]))
+                bound = np.abs(want) * HALF_ULP[t][0] * 1.0001 + HALF_ULP[t][1]
+                made.append(Output(name + "_add", t, want, bound, fill=2))
         for name, ti, tj, copies in (("multicast2", 64, 8 * w, 2), ("multicast4", 64, 4 * w, 4)):
             one = tiles(rows, ti, tj)[:, 0]
             made.append(Output(name, t, np.repeat(one, copies, axis=0), 0))

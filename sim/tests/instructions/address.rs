@@ -12,11 +12,17 @@ fn generic_addresses_and_back() {
             Case::of(text, I64, &[I64]).check_some(|x| Some(x[0]));
             continue;
         }
-        let head = format!("{{ {declaration} .align 8 .b64 v; .reg .b64 %s, %g; mov.u64 %s, v;");
+        // Lanes share a shared variable: each has its own element.
+        let head = format!(
+            "{{ {declaration} .align 8 .b64 v[32]; .reg .b64 %s, %g; .reg .b32 %t; \
+             mov.u64 %s, v; mov.u32 %t, %tid.x; mad.wide.u32 %s, %t, 8, %s;"
+        );
         // What is stored through one address is loaded through the other.
-        let through = format!("{head} cvta.{space}.u64 %g, %s; st.u64 [%g], %a; ld.{space}.u64 %d, [v]; }}");
+        let through = format!("{head} cvta.{space}.u64 %g, %s; st.u64 [%g], %a; ld.{space}.u64 %d, [%s]; }}");
         Case::of(&through, I64, &[I64]).check_some(|x| Some(x[0]));
-        let symbol = format!("{head} cvta.{space}.u64 %g, v; st.{space}.u64 [%s], %a; ld.u64 %d, [%g]; }}");
+        let symbol = format!(
+            "{head} cvta.{space}.u64 %g, v; mad.wide.u32 %g, %t, 8, %g; st.{space}.u64 [%s], %a; ld.u64 %d, [%g]; }}"
+        );
         Case::of(&symbol, I64, &[I64]).check_some(|x| Some(x[0]));
         let back =
             format!("{head} cvta.{space}.u64 %g, %s; cvta.to.{space}.u64 %d, %g; sub.u64 %d, %d, %s; }}");

@@ -84,6 +84,10 @@ fn floats_to_integers() {
             }
             for (name, round) in roundings {
                 for register in [register, I64] {
+                    // Of bfloat16 numbers only to a register of the type's width.
+                    if from == "bf16" && register.bits() != width {
+                        continue;
+                    }
                     check(&format!("cvt.{name}.{to}.{from}"), register, &[kind], |x| {
                         let x = value(x[0]);
                         let (least, most) = range(width, signed);

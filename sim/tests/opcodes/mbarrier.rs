@@ -28,7 +28,7 @@ pub fn make(arrivals: u32) -> String {
 }
 
 /// The declaration of the mbarrier, and of the threads' bytes in shared memory.
-pub const SHARED: &str = ".shared .align 8 .b64 barrier;\n    .shared .align 128 .b8 buffer[8192];";
+pub const SHARED: &str = ".shared .align 8 .b64 barrier;\n    .shared .align 1024 .b8 buffer[8192];";
 
 fn given(thread: usize) -> Vec<u8> {
     noise_bytes(thread, 16)
@@ -141,21 +141,21 @@ pub fn thread_copies(opcode: &str) -> Vec<Case> {
 }
 
 /// Two groups of `cp.async` copies: the first one is there when one is still pending.
-pub fn groups(commit: &str, wait: &str) -> Vec<Case> {
-    let mut case = Case::new(format!(
+pub fn groups() -> Vec<Case> {
+    let mut case = Case::new(
         "mov.u32 %r0, buffer;
     mad.lo.u32 %r0, %tid, 32, %r0;
     cp.async.ca.shared.global [%r0], [%src], 16;
-    {commit};
+    cp.async.commit_group;
     cp.async.ca.shared.global [%r0+16], [%src+16], 16;
-    {commit};
-    {wait} 1;
-    ld.shared.v2.b64 {{%d0, %d1}}, [%r0];
-    {wait} 0;
-    ld.shared.v2.b64 {{%d2, %d3}}, [%r0+16];
-    st.global.v2.b64 [%dst], {{%d0, %d1}};
-    st.global.v2.b64 [%dst+16], {{%d2, %d3}};"
-    ));
+    cp.async.commit_group;
+    cp.async.wait_group 1;
+    ld.shared.v2.b64 {%d0, %d1}, [%r0];
+    cp.async.wait_group 0;
+    ld.shared.v2.b64 {%d2, %d3}, [%r0+16];
+    st.global.v2.b64 [%dst], {%d0, %d1};
+    st.global.v2.b64 [%dst+16], {%d2, %d3};",
+    );
     case.variables = SHARED.to_owned();
     vec![case.slots(|thread| noise_bytes(thread, 32), |thread| noise_bytes(thread, 32))]
 }

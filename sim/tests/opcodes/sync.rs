@@ -128,7 +128,7 @@ pub fn fence(opcode: &str) -> Vec<Case> {
     setp.eq.b32 %p1, %r4, 0;
     @%p1 bra READER;
     {opcode}{operands};
-    ld.global.b32 %r3, [%dst-{}];
+    ld.global.b32 %r3, [%dst+-{}];
     st.global.b32 [%dst], %r3;
     DONE:",
         32 * SLOT

@@ -152,7 +152,7 @@ fn permutations() {
             };
             u32::from(byte) << (8 * i)
         });
-        assert_eq!(prmt(a, b, selector, Permutation::Index), want.sum(), "{selector:04x}");
+        assert_eq!(prmt(a, b, selector, Permutation::Index), want.sum::<u32>(), "{selector:04x}");
     }
     assert_eq!(prmt(a, b, 0xffff_3210, Permutation::Index), a);
     // Each mode's bytes, the highest first, for the selectors 0 to 3.
