@@ -122,6 +122,7 @@ pub enum ParseErrorKind {
 
 /// Words the error: some messages say something of the token, others say what should be there instead of it.
 fn sentence(kind: &ParseErrorKind, token: &str) -> String {
+    let token = printable(token);
     match kind {
         ParseErrorKind::Expected(_) if token.is_empty() => format!("{kind}, found the end of the text"),
         ParseErrorKind::Expected(_) => format!("{kind}, found `{token}`"),
@@ -141,6 +142,13 @@ fn sentence(kind: &ParseErrorKind, token: &str) -> String {
         ParseErrorKind::Operands { .. } => format!("`{token}`: {kind}"),
         _ => kind.to_string(),
     }
+}
+
+/// The token without what a terminal would obey, cut short if it is long.
+fn printable(token: &str) -> String {
+    const LONGEST: usize = 120;
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    token.chars().take(LONGEST).map(escape).collect()
 }
 
 fn did_you_mean(suggestion: &Option<String>) -> String {
@@ -183,6 +191,14 @@ fn distance(left: &str, right: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_holds_nothing_that_a_terminal_obeys() {
+        let token = format!("\u{1b}[2J{}", "x".repeat(1000));
+        let position = Position { line: 1, column: 1 };
+        let message = ParseError { position, token, kind: ParseErrorKind::Expected("`;`") }.to_string();
+        assert!(message.contains("`\\u{1b}[2Jxx") && message.len() < 200, "{message}");
+    }
 
     #[test]
     fn a_near_name_is_suggested_and_a_far_one_is_not() {

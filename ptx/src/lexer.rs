@@ -59,6 +59,11 @@ impl<'a> Lexer<'a> {
         lexer
     }
 
+    /// The whole text.
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// The byte at a distance from the current one; 0 past the end.
     #[inline]
     fn byte(&self, ahead: usize) -> u8 {

@@ -251,14 +251,15 @@ mod tests {
         let offers = |since: &str, code: &str| target(since).is_offered_by(target(code));
         assert!(offers("sm_90a", "sm_90a") && !offers("sm_90a", "sm_90") && !offers("sm_90a", "sm_100a"));
         assert!(offers("sm_100f", "sm_103a") && offers("sm_100f", "sm_100f") && !offers("sm_100f", "sm_103"));
-        assert!(!offers("sm_100f", "sm_101f") && offers("sm_110f", "sm_101f") && offers("sm_101a", "sm_110a"));
+        assert!(
+            !offers("sm_100f", "sm_101f") && offers("sm_110f", "sm_101f") && offers("sm_101a", "sm_110a")
+        );
         assert!(offers("sm_80", "sm_120") && !offers("sm_100", "sm_90a"));
     }
 
     #[test]
     fn every_device_gets_the_build_that_fits_it_best() {
-        let builds: Vec<_> =
-            "sm_80 sm_89 sm_90a sm_100f sm_100a sm_120f".split(' ').map(target).collect();
+        let builds: Vec<_> = "sm_80 sm_89 sm_90a sm_100f sm_100a sm_120f".split(' ').map(target).collect();
         let rows = [
             ("sm_80", "sm_80"),
             ("sm_86", "sm_80"),

@@ -26,9 +26,9 @@ fn read(name: &str) -> String {
 /// FNV-1a, so that a line of the record is known to be of these snippets.
 fn hash(snippets: &[Snippet]) -> u64 {
     let texts = snippets.iter().map(Snippet::to_string);
-    texts.flat_map(|text| (text + "\n").into_bytes()).fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    texts
+        .flat_map(|text| (text + "\n").into_bytes())
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// One form's name and snippets.
@@ -89,7 +89,12 @@ fn verifier_and_ptxas_agree_or_the_reason_is_listed() {
         }
     }
     let total: u32 = per_row.values().map(|(accepted, rejected)| accepted + rejected).sum();
-    println!("{} rows, {} forms, {total} agreements, {} disagreements", per_row.len(), forms.len(), disagreements.len());
+    println!(
+        "{} rows, {} forms, {total} agreements, {} disagreements",
+        per_row.len(),
+        forms.len(),
+        disagreements.len()
+    );
     assert!(failures.is_empty(), "{} lines\n{failures}", failures.lines().count());
 }
 
@@ -120,7 +125,8 @@ fn recorded(forms: &[(String, Vec<Snippet>)]) -> Vec<Vec<bool>> {
     let record = read("ptxas.txt");
     let lines: BTreeMap<&str, &str> = record.lines().filter_map(|line| line.split_once(' ')).collect();
     let verdicts = forms.iter().map(|(name, snippets)| {
-        let (hashed, verdicts) = lines.get(name.as_str()).and_then(|line| line.split_once(' ')).unwrap_or_default();
+        let (hashed, verdicts) =
+            lines.get(name.as_str()).and_then(|line| line.split_once(' ')).unwrap_or_default();
         assert!(
             hashed == format!("{:016x}", hash(snippets)) && verdicts.len() == snippets.len(),
             "the snippets of {name} changed: run with RORQUAL_PTXAS and BLESS=1"
@@ -199,8 +205,12 @@ fn modules_are_judged_as_ptxas_judges_them() {
         // Under a heading stands what the verifier judges otherwise, for the reason that it gives.
         if (ours.is_ok() == accepted) != reason.is_empty() {
             let ours = ours.map(|_| ());
-            writeln!(failures, "ptxas {}: {text}   verify: {ours:?}", if accepted { "accepts" } else { "rejects" })
-                .unwrap();
+            writeln!(
+                failures,
+                "ptxas {}: {text}   verify: {ours:?}",
+                if accepted { "accepts" } else { "rejects" }
+            )
+            .unwrap();
         }
     }
     if std::env::var_os("BLESS").is_some() {

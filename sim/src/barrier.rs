@@ -60,7 +60,7 @@ impl CtaBarrier {
         line: u32,
     ) -> Result<bool, Box<Fault>> {
         let fault = |message| Err(Box::new(Fault::new(Rule::Barrier, message)));
-        if threads == 0 || threads % WARP_THREADS != 0 {
+        if threads == 0 || !threads.is_multiple_of(WARP_THREADS) {
             return fault(format!("barrier {id}: thread count {threads} is no positive multiple of {WARP_THREADS}"));
         }
         let reduces = matches!(how, Arrival::Reduce { .. });

@@ -165,7 +165,7 @@ impl ClusterState {
     ///
     /// If the address is misaligned, of a CTA that is gone, or holds no initialised mbarrier.
     pub fn mbarrier(&mut self, address: u32) -> Result<&mut Mbarrier, Box<Fault>> {
-        if address % 8 != 0 {
+        if !address.is_multiple_of(8) {
             return Err(Box::new(Fault::new(
                 Rule::Alignment,
                 format!("mbarrier at shared address {address:#x}, expected a multiple of 8"),

@@ -109,8 +109,10 @@ pub struct MatrixFlight {
     /// Lanes whose accumulators are undefined, of each: before the product until it is executed, then after it.
     /// `None` if all are defined.
     pub undefined: Option<Box<[u32]>>,
-    /// Rows of the warp's operand fragment that are undefined.
+    /// Rows of the warp's part of A that are undefined, as far as registers say.
     pub undefined_rows: u16,
+    /// What says which elements of sparse A are not zero.
+    pub metadata: Option<Box<[u32; 32]>>,
     /// Whether it has been executed.
     pub executed: bool,
     /// PTX line.

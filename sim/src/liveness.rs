@@ -249,22 +249,19 @@ impl<'a> Analysis<'a> {
     /// For each `wgmma.wait_group`, the registers of products that may be in flight there.
     fn find_awaited(&self) -> Vec<(usize, Vec<Register>)> {
         let products: Vec<usize> =
-            (0..self.body.len()).filter(|&at| opcode(&self.body[at]) == Some(Opcode::Mma(Mma::WgmmaMmaAsync))).collect();
+            (0..self.body.len()).filter(|&at| opcode(&self.body[at]).is_some_and(is_asynchronous_product)).collect();
         if products.is_empty() {
             return Vec::new();
         }
         let words = products.len().div_ceil(64);
-        let step = |flying: &mut [u64], at: usize| match &self.body[at] {
-            Statement::Instruction(instruction) => match instruction.opcode() {
-                Opcode::Mma(Mma::WgmmaMmaAsync) => {
-                    let product = products.binary_search(&at).expect("collected above");
-                    flying[product / 64] |= 1 << (product % 64);
-                }
-                Opcode::Mma(Mma::WgmmaWaitGroup) if waits_for_all(instruction) => flying.fill(0),
-                _ => {}
-            },
+        let step = |flying: &mut [u64], at: usize| if let Statement::Instruction(instruction) = &self.body[at] { match instruction.opcode() {
+            opcode if is_asynchronous_product(opcode) => {
+                let product = products.binary_search(&at).expect("collected above");
+                flying[product / 64] |= 1 << (product % 64);
+            }
+            Opcode::Mma(Mma::WgmmaWaitGroup) if waits_for_all(instruction) => flying.fill(0),
             _ => {}
-        };
+        } };
         let mut entry = vec![0u64; words * self.blocks.len()];
         let mut work: Vec<usize> = (0..self.blocks.len()).rev().collect();
         while let Some(number) = work.pop() {
@@ -305,6 +302,10 @@ fn opcode(statement: &Statement) -> Option<Opcode> {
         Statement::Instruction(instruction) => Some(instruction.opcode()),
         _ => None,
     }
+}
+
+fn is_asynchronous_product(opcode: Opcode) -> bool {
+    matches!(opcode, Opcode::Mma(Mma::WgmmaMmaAsync | Mma::WgmmaMmaAsyncSp))
 }
 
 fn waits_for_all(instruction: &Instruction) -> bool {

@@ -149,6 +149,7 @@ impl Fragment {
 
 /// Operands and results of collective instructions whose lanes come in several fragments.
 #[derive(Debug, Clone)]
+#[derive(Default)]
 pub struct Collective {
     /// Up to three operands a lane.
     pub operands: [[u64; 3]; 32],
@@ -160,11 +161,6 @@ pub struct Collective {
     pub undefined_results: u32,
 }
 
-impl Default for Collective {
-    fn default() -> Self {
-        Self { operands: [[0; 3]; 32], undefined: 0, results: [[0; 2]; 32], undefined_results: 0 }
-    }
-}
 
 /// A warp of a CTA.
 #[derive(Debug)]

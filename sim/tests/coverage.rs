@@ -58,7 +58,8 @@ fn answer(form: &'static Form) -> Answer {
     let tried = choices::cover(form, |choice| is_valid(form, choice));
     let tried = tried.iter().map(|choice| {
         let opcode = text::spelling(form, &choice.modifiers);
-        let what = lacks(form, choice).map(|what| what.trim_start_matches(&format!("`{opcode}`: ")).to_owned());
+        let what =
+            lacks(form, choice).map(|what| what.trim_start_matches(&format!("`{opcode}`: ")).to_owned());
         (opcode, what)
     });
     Answer { form, tried: tried.collect() }
@@ -81,5 +82,9 @@ fn the_page_is_what_the_table_and_the_simulator_say() {
     if let Some((made, committed)) = differs {
         panic!("docs/coverage.md is old; BLESS=1 writes it anew\n  now {made}\n  was {committed}");
     }
-    assert_eq!(page.lines().count(), committed.lines().count(), "docs/coverage.md is old; BLESS=1 writes it anew");
+    assert_eq!(
+        page.lines().count(),
+        committed.lines().count(),
+        "docs/coverage.md is old; BLESS=1 writes it anew"
+    );
 }

@@ -1,5 +1,6 @@
 //! Every opcode of the kernels of DeepGEMM, FlashMLA, DeepEP and Triton, modifiers included, executes: each has a
-//! kernel of its own here that is parsed, verified and run, and whose output is compared.
+//! kernel of its own here that is parsed, verified and run, and whose output is compared. So do some others that no other
+//! test has.
 //!
 //! The opcodes are those of `opcodes/spellings.txt`, with the letters of the kernels that have them; each runs on the
 //! architectures of those kernels. With `--nocapture` a table says how many there are.
@@ -41,7 +42,7 @@ struct Spelling {
 impl Spelling {
     /// The architectures of the kernels that have it.
     fn targets(&self) -> Vec<&'static str> {
-        let targets = [("8", "sm_80"), ("9", "sm_89"), ("L", "sm_90"), ("DFET", "sm_90a")];
+        let targets = [("8", "sm_80"), ("9", "sm_89"), ("L", "sm_90"), ("DFETX", "sm_90a"), ("Y", "sm_100a")];
         let occurs = |letters: &str| letters.chars().any(|letter| self.groups.contains(letter));
         targets.into_iter().filter(|(letters, _)| occurs(letters)).map(|(_, target)| target).collect()
     }
@@ -64,6 +65,9 @@ impl Spelling {
                 Memory::StAsync => mbarrier::remote(opcode),
                 Memory::Prefetch => memory::prefetches(opcode),
                 Memory::Createpolicy => memory::policies(opcode),
+                Memory::Ldu => memory::uniform_load(opcode),
+                Memory::Discard => memory::discard(opcode),
+                Memory::StBulk => memory::zeros(opcode),
                 _ => vec![],
             },
             Opcode::Atomic(_) => atomic::cases(opcode, form.opcode, &modifiers),
@@ -78,15 +82,19 @@ impl Spelling {
                 AsyncCopy::CpAsyncBulkTensor if opcode.contains("mbarrier") => tensor::loads(opcode),
                 AsyncCopy::CpAsyncBulkTensor | AsyncCopy::CpReduceAsyncBulkTensor => tensor::stores(opcode),
                 AsyncCopy::TensormapReplace => tensor::edits(opcode),
+                AsyncCopy::CpAsyncBulkPrefetchTensor => tensor::prefetches(opcode),
                 AsyncCopy::TensormapCpFenceproxy => tensor::publications(),
                 _ => vec![],
             },
             Opcode::Sync(row) => match row {
                 Sync::BarSync | Sync::BarrierSync => sync::cta_barrier(opcode),
-                Sync::BarArrive => sync::cta_arrival(opcode),
+                Sync::BarArrive | Sync::BarrierArrive => sync::cta_arrival(opcode),
                 Sync::BarWarpSync => sync::warp_barrier(opcode),
                 Sync::BarrierClusterArrive | Sync::BarrierClusterWait => sync::cluster_barrier(opcode),
-                Sync::Fence | Sync::FenceProxyAsync => sync::fence(opcode),
+                Sync::Fence
+                | Sync::FenceProxyAlias
+                | Sync::FenceProxyAsync
+                | Sync::FenceProxyAsyncGeneric => sync::fence(opcode),
                 Sync::FenceProxyTensormap => [sync::fence(opcode), tensor::publications()].concat(),
                 Sync::FenceMbarrierInit => [sync::fence(opcode), mbarrier::remote(opcode)].concat(),
                 Sync::VoteSync => sync::vote(opcode),
@@ -108,6 +116,7 @@ impl Spelling {
                 Control::Call => control::call(opcode),
                 Control::Setmaxnreg => control::registers(opcode),
                 Control::Griddepcontrol => control::silent(opcode),
+                Control::Pmevent => control::silent(&format!("{opcode} 3")),
                 Control::Nanosleep => control::silent(&format!("{opcode} %r0")),
                 _ => vec![],
             },
@@ -168,17 +177,20 @@ fn run(spelling: &Spelling) -> Result {
 }
 
 #[test]
-fn every_opcode_of_real_kernels_executes() {
+fn every_opcode_in_the_list_executes() {
     let spellings = spellings();
     assert!(spellings.len() > 400, "{} opcodes", spellings.len());
     let wanted = std::env::var("RORQUAL_OPCODES").unwrap_or_default();
-    let spellings: Vec<Spelling> = spellings.into_iter().filter(|spelling| spelling.opcode.contains(&wanted)).collect();
+    let spellings: Vec<Spelling> =
+        spellings.into_iter().filter(|spelling| spelling.opcode.contains(&wanted)).collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                while let Some((at, spelling)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, spellings.get(at)?))) {
+                while let Some((at, spelling)) =
+                    Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, spellings.get(at)?)))
+                {
                     let result = run(spelling);
                     results.lock().expect("no worker panics").push((at, result));
                 }
@@ -204,5 +216,10 @@ fn every_opcode_of_real_kernels_executes() {
     let sum = |count: fn(&(&str, usize, usize)) -> usize| families.iter().map(count).sum::<usize>();
     println!("{:>7} {:>6}  together, of {}", sum(|family| family.1), sum(|family| family.2), spellings.len());
     let failures: Vec<&String> = results.iter().flat_map(|(_, result)| &result.failures).collect();
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} failures:\n{}",
+        failures.len(),
+        failures.iter().map(|text| text.as_str()).collect::<Vec<_>>().join("\n")
+    );
 }

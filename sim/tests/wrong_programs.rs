@@ -105,7 +105,8 @@ impl Program {
             if code.contains("// <- other") {
                 other = Some(number);
             }
-            let Some((key, value)) = code.strip_prefix("// ").and_then(|comment| comment.split_once(": ")) else {
+            let Some((key, value)) = code.strip_prefix("// ").and_then(|comment| comment.split_once(": "))
+            else {
                 continue;
             };
             let value = value.trim();
@@ -113,13 +114,16 @@ impl Program {
             match key {
                 "launch" => {
                     for pair in value.split_whitespace().collect::<Vec<_>>().chunks(2) {
-                        let &[name, value] = pair else { return Err(format!("`{}` without a value", pair[0])) };
+                        let &[name, value] = pair else {
+                            return Err(format!("`{}` without a value", pair[0]));
+                        };
                         match name {
                             "grid" | "block" | "cluster" => launch[name] = extents(value)?,
                             "shared" => launch["dynamic_smem"] = json_text(value)?,
                             "seeds" => seeds = value.parse().map_err(|_| format!("seeds `{value}`"))?,
                             "budget" => {
-                                options.instruction_budget = value.parse().map_err(|_| format!("budget `{value}`"))?;
+                                options.instruction_budget =
+                                    value.parse().map_err(|_| format!("budget `{value}`"))?;
                             }
                             _ => return Err(format!("launch option `{name}`")),
                         }
@@ -162,7 +166,9 @@ impl Program {
         let directives = self.directives()?;
         for seed in 0..directives.seeds {
             let outcome = self.run(&directives, folder, seed)?;
-            let [report, ..] = &outcome.reports[..] else { return Err(format!("is not caught with seed {seed}")) };
+            let [report, ..] = &outcome.reports[..] else {
+                return Err(format!("is not caught with seed {seed}"));
+            };
             let found = format!("{} [{}]", outcome.verdict(), report.rule.name());
             if found != directives.expected {
                 return Err(format!("with seed {seed} must be `{}`, is\n{report}", directives.expected));
@@ -190,7 +196,8 @@ impl Program {
         for line in report.lines() {
             let _ = writeln!(text, "{REPORT}{line}");
         }
-        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), text).expect("the program can be written");
+        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), text)
+            .expect("the program can be written");
     }
 
     /// Checks that the corrected twin runs clean.
@@ -198,7 +205,8 @@ impl Program {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_corrected");
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
         let twin = self.twin();
-        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), &twin.text).map_err(|error| error.to_string())?;
+        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), &twin.text)
+            .map_err(|error| error.to_string())?;
         let directives = twin.directives()?;
         for seed in 0..TWIN_SEEDS {
             if let [report, ..] = &twin.run(&directives, &folder, seed)?.reports[..] {
@@ -282,7 +290,11 @@ fn the_corpus_covers_every_rule_and_its_programs_can_be_corrected() {
     let programs = corpus();
     for rule in Rule::ALL.iter().filter(|rule| !NOT_AT_RUN_TIME.contains(rule)) {
         let expected = format!("\n// expect: {} [{}]\n", rule.verdict(), rule.name());
-        assert!(programs.iter().any(|program| program.text.contains(&expected)), "no program breaks {}", rule.name());
+        assert!(
+            programs.iter().any(|program| program.text.contains(&expected)),
+            "no program breaks {}",
+            rule.name()
+        );
     }
     for program in &programs {
         let sentence = program.text.lines().next().unwrap_or("");
@@ -296,17 +308,22 @@ fn the_corpus_covers_every_rule_and_its_programs_can_be_corrected() {
 #[test]
 fn a_program_that_is_not_what_it_says_is_noticed() {
     let programs = corpus();
-    let program = programs.iter().find(|program| program.kernel == "global_store_past_end").expect("the program");
+    let program =
+        programs.iter().find(|program| program.kernel == "global_store_past_end").expect("the program");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_changed");
     std::fs::create_dir_all(&folder).expect("a folder");
     let message_of = |text: String| {
         let changed = Program { text, ..program.clone() };
-        std::fs::write(folder.join("global_store_past_end.ptx"), &changed.text).expect("the program can be written");
+        std::fs::write(folder.join("global_store_past_end.ptx"), &changed.text)
+            .expect("the program can be written");
         changed.check(&folder, false).expect_err("the program is not what it says")
     };
     let replaced = |from: &str, to: &str| message_of(program.text.replace(from, to));
     assert!(message_of(program.twin().text).starts_with("is not caught"));
-    assert!(replaced("expect: undefined [bounds]", "expect: undefined [alignment]").starts_with("with seed 0 must be"));
+    assert!(
+        replaced("expect: undefined [bounds]", "expect: undefined [alignment]")
+            .starts_with("with seed 0 must be")
+    );
     assert!(replaced("  // <- here", "").starts_with("with seed 0 must be about line 0"));
     assert!(replaced("report: undefined", "report: Undefined").starts_with("has the report"));
     assert!(replaced("block 64", "threads 64").starts_with("launch option `threads`"));

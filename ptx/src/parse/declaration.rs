@@ -10,8 +10,10 @@ use crate::types::{Space, Type};
 
 /// The most bytes that one variable may have.
 const LARGEST: u64 = 1 << 32;
-/// The most elements that an initialiser may have, filled-up rows included.
-const MOST_VALUES: u64 = 1 << 26;
+/// The most bits that a vector register may have.
+const MOST_VECTOR_BITS: u32 = 128;
+/// The most elements that an initialiser may have beyond the bytes of the text, where rows are filled up.
+const MOST_FILLED_UP: u64 = 1 << 20;
 /// Dimensions and braces nested deeper than this are refused.
 const DEEPEST: usize = 16;
 
@@ -108,6 +110,10 @@ impl<'a> Parser<'a> {
 
     /// `%r` or `%r<10>`
     fn registers(&mut self, name: Name, text: &str, ty: RegisterType, at: &Lexer<'a>) -> Result<()> {
+        let RegisterType { ty: element, vector } = ty;
+        if vector > 1 && (element == Type::Pred || element.bits() * u32::from(vector) > MOST_VECTOR_BITS) {
+            return Err(at.error(ParseErrorKind::TooLarge));
+        }
         if !self.lexer.take(b'<') {
             let meaning = self.scopes.new_register(text, ty);
             return self.declare(name, meaning, at);
@@ -266,15 +272,16 @@ impl<'a> Parser<'a> {
             return Ok(1);
         };
         let start = values.len() as u64;
-        let row: u64 = inner.iter().flatten().product();
+        let row = inner.iter().flatten().fold(1, |row: u64, extent| row.saturating_mul(*extent));
+        let most = MOST_FILLED_UP + self.lexer.text().len() as u64;
         self.lexer.expect(b'{', "`{`")?;
         let mut rows = 0;
         while self.lexer.peek() != b'}' {
             if extent == Some(rows) {
                 return Err(self.lexer.error(ParseErrorKind::TooManyInitializers));
             }
-            let full = start + rows * row;
-            if full > MOST_VALUES {
+            let full = start.saturating_add(row.saturating_mul(rows));
+            if full > most {
                 return Err(self.lexer.error(ParseErrorKind::TooLarge));
             }
             values.resize(full as usize, Initializer::Value(Immediate::int(0)));

@@ -630,7 +630,7 @@ fn errors_name_the_token_and_what_should_be_there() {
         (".func .attribute(.managed f();", "line 4, column 17: unbalanced `(`"),
         ("/* ", "line 4, column 1: unterminated comment"),
         (".entry k() { ret; /* }", "line 4, column 19: unterminated comment"),
-        ("\u{0}", "line 4, column 1: expected a directive, found `\u{0}`"),
+        ("\u{0}", "line 4, column 1: expected a directive, found `\\u{0}`"),
     ] {
         assert_eq!(message(text), error, "{text}");
     }

@@ -30,7 +30,9 @@ impl<'m> Flow<'m> {
         for statement in body {
             match statement {
                 Statement::BranchTargets(label, _) => _ = flow.named.insert(*label, Named::Branches),
-                Statement::CallTargets(label, targets) => _ = flow.named.insert(*label, Named::Calls(targets)),
+                Statement::CallTargets(label, targets) => {
+                    _ = flow.named.insert(*label, Named::Calls(targets))
+                }
                 Statement::CallPrototype(label, prototype) => {
                     flow.named.insert(*label, Named::Prototype(prototype));
                 }
@@ -58,7 +60,10 @@ pub(super) fn branch(scope: &Scope<'_>, instruction: &Instruction) -> Result<(),
     if let Some(Operand::Label(label)) = instruction.operand("target")
         && scope.flow.named.contains_key(label)
     {
-        return Err(format!("`{}` is a table or prototype, expected a label of the code", label_name(scope, *label)));
+        return Err(format!(
+            "`{}` is a table or prototype, expected a label of the code",
+            label_name(scope, *label)
+        ));
     }
     if let Some(Operand::Label(label)) = instruction.operand("targets")
         && !matches!(scope.flow.named.get(label), Some(Named::Branches))
@@ -114,7 +119,10 @@ pub(super) fn call(scope: &Scope<'_>, instruction: &Instruction) -> Result<(), S
         (Some(Operand::Register(register)), Some(label)) => {
             let info = &scope.function.registers[register.0 as usize];
             if matches!(info.ty.kind(), Kind::Float | Kind::Predicate) || !matches!(info.ty.bits(), 32 | 64) {
-                return Err(format!("expected the address of a function, found {} of {}", info.name, info.ty));
+                return Err(format!(
+                    "expected the address of a function, found {} of {}",
+                    info.name, info.ty
+                ));
             }
             match scope.flow.named.get(&label) {
                 Some(Named::Prototype(prototype)) => {
@@ -153,7 +161,9 @@ fn agree(
         }
     }
     let pairs = results.iter().zip(returns).map(|pair| (true, pair));
-    for (is_result, (argument, formal)) in pairs.chain(arguments.iter().zip(formals).map(|pair| (false, pair))) {
+    for (is_result, (argument, formal)) in
+        pairs.chain(arguments.iter().zip(formals).map(|pair| (false, pair)))
+    {
         passes(scope, argument, formal, is_result).map_err(|message| {
             let name = if formal.name.is_empty() { "_" } else { &formal.name };
             format!("argument for `{name}`: {message}")
@@ -165,7 +175,8 @@ fn agree(
 /// Whether an argument may be passed for a formal parameter: sizes agree, of arrays also the alignment.
 fn passes(scope: &Scope<'_>, argument: &Operand, formal: &Variable, is_result: bool) -> Result<(), String> {
     let scalar = formal.dimensions.is_empty();
-    let wrong = |found: String| Err(format!("expected {} bytes of {}, found {found}", size(formal), formal.ty));
+    let wrong =
+        |found: String| Err(format!("expected {} bytes of {}, found {found}", size(formal), formal.ty));
     match argument {
         Operand::Sink if is_result => Ok(()),
         Operand::Symbol(Symbol::Local(index), 0) => {
@@ -176,7 +187,10 @@ fn passes(scope: &Scope<'_>, argument: &Operand, formal: &Variable, is_result: b
             }
             if variable.alignment != formal.alignment {
                 let (found, expected) = (variable.alignment, formal.alignment);
-                return Err(format!("expected an alignment of {expected}, found {found} of `{}`", variable.name));
+                return Err(format!(
+                    "expected an alignment of {expected}, found {found} of `{}`",
+                    variable.name
+                ));
             }
             Ok(())
         }

@@ -63,9 +63,10 @@ fn common(module: &Module, variable: &Variable) -> Result<(), String> {
         }
     }
     match &variable.initializer {
-        Some(_) if !matches!(space, Space::Global | Space::Const) => {
-            Err(format!("`{name}`: only .global and .const variables are initialised, found .{}", space.name()))
-        }
+        Some(_) if !matches!(space, Space::Global | Space::Const) => Err(format!(
+            "`{name}`: only .global and .const variables are initialised, found .{}",
+            space.name()
+        )),
         Some(values) => values.iter().try_for_each(|value| initializer(module, variable, value)),
         None => Ok(()),
     }
@@ -100,7 +101,12 @@ fn initializer(module: &Module, variable: &Variable, value: &Initializer) -> Res
             };
         }
         Initializer::Address { symbol, .. } if is_integer && ty.bits() >= 32 => symbol,
-        Initializer::MaskedAddress { symbol, .. } if is_integer && matches!(ty.bits(), 8 | 32..) => symbol,
+        Initializer::MaskedAddress { mask, .. } if !(0..8).any(|byte| *mask == 0xff << (8 * byte)) => {
+            return Err(format!("`{name}`: a mask takes one byte of an address, found {mask:#x}"));
+        }
+        Initializer::MaskedAddress { symbol, .. } if is_integer && (*ty == Type::U8 || ty.bits() >= 32) => {
+            symbol
+        }
         _ => return Err(format!("`{name}`: an address does not fit {ty}")),
     };
     match symbol {
@@ -110,7 +116,10 @@ fn initializer(module: &Module, variable: &Variable, value: &Initializer) -> Res
                 return Ok(());
             }
             let space = target.space.name();
-            Err(format!("`{name}`: only addresses in .global and .const are known, `{}` is in .{space}", target.name))
+            Err(format!(
+                "`{name}`: only addresses in .global and .const are known, `{}` is in .{space}",
+                target.name
+            ))
         }
         Symbol::Function(_) | Symbol::Local(_) => Ok(()),
     }
@@ -139,13 +148,15 @@ pub(super) fn constant_bank(module: &Module) -> Result<(), String> {
 
 /// The end of a variable that is laid out after `bytes`.
 fn place(bytes: u64, variable: &Variable) -> u64 {
-    bytes.next_multiple_of(variable.alignment.max(1).into()) + size(variable)
+    let start = bytes.checked_next_multiple_of(variable.alignment.max(1).into()).unwrap_or(u64::MAX);
+    start.saturating_add(size(variable))
 }
 
 /// Bytes of a variable; of `[]` none.
 pub(super) fn size(variable: &Variable) -> u64 {
-    let elements: u64 = variable.dimensions.iter().map(|extent| extent.unwrap_or(0)).product();
-    elements * u64::from(variable.ty.bytes()) * u64::from(variable.vector)
+    let extents = variable.dimensions.iter().map(|extent| extent.unwrap_or(0));
+    let element = u64::from(variable.ty.bytes()) * u64::from(variable.vector);
+    extents.fold(element, u64::saturating_mul)
 }
 
 /// A kernel or function, without its body.
@@ -313,11 +324,13 @@ pub(super) fn aliases(module: &Module) -> Result<(), String> {
 
 /// The static shared memory of a kernel: its own, and what it and the functions that it calls use of the module's.
 pub(super) fn shared_memory(module: &Module, kernel: &Function) -> Result<(), String> {
-    let Some(architecture) = module.target.architecture().filter(|_| kernel.is_kernel && kernel.body.is_some())
+    let Some(architecture) =
+        module.target.architecture().filter(|_| kernel.is_kernel && kernel.body.is_some())
     else {
         return Ok(());
     };
-    let is_shared = |variable: &&Variable| variable.space == Space::Shared && variable.linkage != Linkage::Extern;
+    let is_shared =
+        |variable: &&Variable| variable.space == Space::Shared && variable.linkage != Linkage::Extern;
     if !module.variables.iter().chain(&kernel.variables).any(|variable| is_shared(&variable)) {
         return Ok(());
     }

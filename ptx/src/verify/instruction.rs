@@ -33,16 +33,23 @@ impl Opcodes {
     }
 
     /// Checks an instruction. It may turn out to be of another form than the parser took: that instruction is given.
-    pub fn check(&mut self, scope: &Scope<'_>, instruction: &Instruction) -> Result<Option<Instruction>, String> {
+    pub fn check(
+        &mut self,
+        scope: &Scope<'_>,
+        instruction: &Instruction,
+    ) -> Result<Option<Instruction>, String> {
         let address = |pointer: *const Form| pointer as usize;
-        let key = (
-            address(instruction.form),
-            instruction.modifiers.as_ptr() as usize,
-            instruction.operands.len(),
-        );
+        let key =
+            (address(instruction.form), instruction.modifiers.as_ptr() as usize, instruction.operands.len());
         let (version, target) = (self.version, self.target);
         let spelling = self.known.entry(key).or_insert_with(|| {
-            Spelling::new(instruction.form, &instruction.modifiers, instruction.operands.len(), version, target)
+            Spelling::new(
+                instruction.form,
+                &instruction.modifiers,
+                instruction.operands.len(),
+                version,
+                target,
+            )
         });
         let Err(message) = check_form(scope, instruction, spelling) else { return Ok(None) };
         let row = find_row(instruction.form.name).map_or(&[][..], |(row, _)| &row.forms);
@@ -62,7 +69,13 @@ impl Opcodes {
 }
 
 impl Spelling {
-    fn new(form: &'static Form, modifiers: &[Modifier], count: usize, version: Version, target: Target) -> Self {
+    fn new(
+        form: &'static Form,
+        modifiers: &[Modifier],
+        count: usize,
+        version: Version,
+        target: Target,
+    ) -> Self {
         let missing = form.requirements(modifiers).find_map(|since| missing(since, version, target));
         let filled = fill(form, modifiers);
         let specs = form.layout(modifiers, count).into_iter().flatten();
@@ -118,5 +131,8 @@ fn check_form(scope: &Scope<'_>, instruction: &Instruction, spelling: &Spelling)
 
 /// The opcode with its modifiers, as it is printed.
 fn opcode(instruction: &Instruction) -> String {
-    instruction.modifiers.iter().fold(instruction.form.name.to_owned(), |text, modifier| text + &modifier.to_string())
+    instruction
+        .modifiers
+        .iter()
+        .fold(instruction.form.name.to_owned(), |text, modifier| text + &modifier.to_string())
 }

@@ -20,6 +20,7 @@ mod operand;
 use crate::instruction::Instruction;
 use crate::module::{Function, Module, Position, Statement, Version};
 use crate::target::Target;
+use crate::types::Type;
 use instruction::Opcodes;
 use std::fmt;
 use std::ops::Deref;
@@ -154,6 +155,9 @@ impl Verifier<'_> {
         let module = self.module;
         let function = &module.functions[index];
         let Some(body) = &function.body else { return };
+        if function.registers.iter().any(|register| register.ty == Type::B128) {
+            self.check(function.position, needs(module, "a register of .b128", (8, 3), 70));
+        }
         for variable in &function.variables[(function.return_count + function.parameter_count) as usize..] {
             self.check(variable.position, declaration::local_variable(module, variable));
         }
@@ -163,15 +167,13 @@ impl Verifier<'_> {
                 return;
             }
             match kind {
-                Statement::Instruction(instruction) => {
-                    match opcodes.check(&scope, instruction) {
-                        Ok(None) => {}
-                        Ok(Some(instruction)) => {
-                            self.changes.push(Change { function: index, statement, instruction });
-                        }
-                        Err(message) => self.check(instruction.position, Err(message)),
+                Statement::Instruction(instruction) => match opcodes.check(&scope, instruction) {
+                    Ok(None) => {}
+                    Ok(Some(instruction)) => {
+                        self.changes.push(Change { function: index, statement, instruction });
                     }
-                }
+                    Err(message) => self.check(instruction.position, Err(message)),
+                },
                 Statement::BranchTargets(_, targets) => {
                     self.check(function.position, call::branch_targets(&scope, targets));
                 }
@@ -191,10 +193,12 @@ impl Verifier<'_> {
 fn header(module: &Module) -> Result<(), String> {
     let (oldest, newest) = VERSIONS;
     let Module { version, target, .. } = module;
-    if *version < oldest || *version > newest {
-        return Err(format!(".version {version} is not one of {oldest} to {newest}"));
+    // 7.8 and 8.8 were followed by 8.0 and 9.0.
+    if *version < oldest || *version > newest || version.minor > 8 {
+        return Err(format!(".version {version} is not one of {oldest} to 7.8, 8.0 to 8.8, 9.0 to {newest}"));
     }
-    let Some(since) = target.architecture().and_then(|architecture| architecture.since(target.features)) else {
+    let Some(since) = target.architecture().and_then(|architecture| architecture.since(target.features))
+    else {
         let known: Vec<_> = Target::known().map(|target| target.to_string()).collect();
         return Err(format!("unknown .target {target}; known are {}", known.join(", ")));
     };
@@ -203,7 +207,9 @@ fn header(module: &Module) -> Result<(), String> {
     }
     let options = ["texmode_unified", "texmode_independent", "debug"];
     match module.target_options.iter().find(|option| !options.contains(&option.as_str())) {
-        Some(option) => Err(format!("unknown option `{option}` of .target; known are {}", options.join(", "))),
+        Some(option) => {
+            Err(format!("unknown option `{option}` of .target; known are {}", options.join(", ")))
+        }
         None => Ok(()),
     }
 }

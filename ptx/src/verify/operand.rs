@@ -6,8 +6,8 @@ use super::{Scope, needs};
 use crate::fragment;
 use crate::instruction::Instruction;
 use crate::modifier::Modifier;
-use crate::operand::{Address, Base, Immediate, Operand, SpecialRegister, Symbol};
 use crate::module::Version;
+use crate::operand::{Address, Base, Immediate, Operand, SpecialRegister, Symbol};
 use crate::table::{Access, Atomic, Bits, Count, Expect, Form, Memory, Opcode, OperandSpec, Sync};
 use crate::types::{Kind, Space, Type};
 
@@ -92,10 +92,15 @@ impl Expected {
             (Expect::Address, Operand::Address(address)) => self.address(scope, address),
             (Expect::Immediate(low, high), Operand::Immediate(literal)) => match literal {
                 Immediate::Integer { value, .. } if (low..=high).contains(value) => Ok(()),
-                other => Err(format!("expected an integer from {low} to {high}, found {}", describe_literal(*other))),
+                other => Err(format!(
+                    "expected an integer from {low} to {high}, found {}",
+                    describe_literal(*other)
+                )),
             },
             (Expect::Label | Expect::Function | Expect::Arguments | Expect::Sink, _) => Ok(()),
-            (Expect::Any, _) if self.opcode != Opcode::Memory(Memory::Mov) => self.bytes_or_predicate(scope, operand),
+            (Expect::Any, _) if self.opcode != Opcode::Memory(Memory::Mov) => {
+                self.bytes_or_predicate(scope, operand)
+            }
             (_, Operand::Vector(elements)) => self.vector(scope, elements),
             (_, Operand::Sink) if self.may_discard(scope) => Ok(()),
             _ if self.count.is_some() && !self.bare => {
@@ -150,7 +155,11 @@ impl Expected {
             Operand::Sink => self.may_discard(scope),
             _ => false,
         };
-        if fits { Ok(()) } else { Err(format!("expected {}, found {}", self.describe(ty), describe(scope, operand))) }
+        if fits {
+            Ok(())
+        } else {
+            Err(format!("expected {}, found {}", self.describe(ty), describe(scope, operand)))
+        }
     }
 
     /// The address of a variable where a value is expected.
@@ -182,12 +191,17 @@ impl Expected {
                 let in_tensor_memory = self.space == Some(Space::Reg);
                 if !integer || info.ty.bits() > 64 || (in_tensor_memory && info.ty.bits() != 32) {
                     let bits = if in_tensor_memory { 32 } else { 64 };
-                    return Err(format!("expected an address of {bits} bits, found {} of {}", info.name, info.ty));
+                    return Err(format!(
+                        "expected an address of {bits} bits, found {} of {}",
+                        info.name, info.ty
+                    ));
                 }
             }
             Base::Immediate(_) => {
                 if self.space.is_some_and(|space| space != Space::Local) {
-                    return Err("expected a register or a variable: only .local has constant addresses".to_owned());
+                    return Err(
+                        "expected a register or a variable: only .local has constant addresses".to_owned()
+                    );
                 }
             }
             Base::Symbol(symbol) => self.addressed(scope, symbol)?,
@@ -222,7 +236,11 @@ impl Expected {
             return Err(format!("expected memory that threads share, found `{name}` in .local"));
         }
         if !window_holds(expected, found) {
-            return Err(format!("expected an address in {}, found `{name}` in .{}", space_name(expected), found.name()));
+            return Err(format!(
+                "expected an address in {}, found `{name}` in .{}",
+                space_name(expected),
+                found.name()
+            ));
         }
         let Symbol::Local(index) = symbol else { return Ok(()) };
         let function = scope.function;
@@ -231,10 +249,18 @@ impl Expected {
         }
         let is_store = self.opcode == Opcode::Memory(Memory::St);
         if index < function.return_count {
-            return if is_store { Ok(()) } else { Err(format!("`{name}` is a return parameter and cannot be read")) };
+            return if is_store {
+                Ok(())
+            } else {
+                Err(format!("`{name}` is a return parameter and cannot be read"))
+            };
         }
         if index < function.return_count + function.parameter_count {
-            return if is_store { Err(format!("`{name}` is an input parameter and cannot be written")) } else { Ok(()) };
+            return if is_store {
+                Err(format!("`{name}` is an input parameter and cannot be written"))
+            } else {
+                Ok(())
+            };
         }
         if is_store || scope.flow.returned.contains(&index) {
             return Ok(());
@@ -247,7 +273,9 @@ impl Expected {
         let fits = match operand {
             Operand::Register(register) | Operand::Not(register) => {
                 match scope.function.registers[register.0 as usize].ty {
-                    Type::Pred => return needs(scope.module, "a predicate that skips the source", (7, 5), 80),
+                    Type::Pred => {
+                        return needs(scope.module, "a predicate that skips the source", (7, 5), 80);
+                    }
                     ty => register_fits(Type::U32, ty, false),
                 }
             }
@@ -276,7 +304,9 @@ impl Expected {
         if self.spec.may_be_wider {
             text += " or wider";
         }
-        if self.spec.access == Access::Read && self.spec.may_be_literal && !matches!(ty.bits(), 0..=16) {
+        let literals = [Immediate::int(0), Immediate::F32(0), Immediate::F64(0)];
+        let has_literals = literals.into_iter().any(|literal| literal_fits(ty, literal));
+        if self.spec.access == Access::Read && self.spec.may_be_literal && has_literals {
             text += ", or a literal";
         }
         text
@@ -287,9 +317,7 @@ impl Expected {
 fn predicate(scope: &Scope<'_>, operand: &Operand) -> Result<(), String> {
     match operand {
         Operand::Sink => Ok(()),
-        Operand::Register(register)
-            if scope.function.registers[register.0 as usize].ty == Type::Pred =>
-        {
+        Operand::Register(register) if scope.function.registers[register.0 as usize].ty == Type::Pred => {
             Ok(())
         }
         other => Err(format!("expected a predicate after the bar, found {}", describe(scope, other))),
@@ -306,7 +334,9 @@ fn space(form: &Form, spec: &OperandSpec, modifiers: &[Modifier]) -> Option<Spac
         "taddr" | "a" | "d" | "meta" | "scale_a" | "scale_b" if matches!(form.opcode, Opcode::Tcgen05(_)) => {
             Some(Space::Reg)
         }
-        "src" | "map" if second.is_some() && form.operands.iter().any(|operand| operand.name == "dst") => second,
+        "src" | "map" if second.is_some() && form.operands.iter().any(|operand| operand.name == "dst") => {
+            second
+        }
         "src" if second.is_some() => second,
         _ if form.name.starts_with("mbarrier.") => Some(first.unwrap_or(Space::Shared)),
         _ if form.name == "mapa" || form.name == "getctarank" => Some(Space::Shared),
@@ -371,7 +401,9 @@ fn address_exists(scope: &Scope<'_>, symbol: Symbol) -> Result<(), String> {
 
 /// `mov`, whose operands are of many kinds.
 pub(super) fn mov(scope: &Scope<'_>, instruction: &Instruction) -> Result<(), String> {
-    let (Some(ty), [destination, source]) = (instruction.ty(), &instruction.operands[..]) else { return Ok(()) };
+    let (Some(ty), [destination, source]) = (instruction.ty(), &instruction.operands[..]) else {
+        return Ok(());
+    };
     match destination {
         Operand::Vector(elements) => return packed(scope, ty, elements, false),
         _ if instruction.form.operands[0].expect == Expect::Any => {
@@ -433,9 +465,7 @@ fn packed(scope: &Scope<'_>, ty: Type, elements: &[Operand], literals: bool) -> 
 fn special_fits(special: SpecialRegister, bits: u32) -> bool {
     let name = special.name();
     let index = ["%tid.", "%ntid.", "%ctaid.", "%nctaid."].iter().any(|prefix| name.starts_with(prefix));
-    bits == special.bits()
-        || (bits == 16 && index)
-        || (bits == 32 && special == SpecialRegister::Gridid)
+    bits == special.bits() || (bits == 16 && index) || (bits == 32 && special == SpecialRegister::Gridid)
 }
 
 fn special_type(special: SpecialRegister) -> Type {

@@ -91,7 +91,8 @@ fn run(program: &Path, target: &str, text: &str) -> Option<Vec<Complaint>> {
     if output.status.success() {
         return None;
     }
-    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    let text =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     let line = |complaint: &str| {
         let (_, rest) = complaint.split_once(", line ")?;
         let (line, rest) = rest.split_once(';')?;

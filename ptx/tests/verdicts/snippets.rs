@@ -51,8 +51,8 @@ pub fn kernel(name: &str, instruction: &str) -> String {
 }
 
 const TYPES: &[&str] = &[
-    "b8", "b16", "b32", "b64", "b128", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "f16x2", "f32",
-    "f64", "pred",
+    "b8", "b16", "b32", "b64", "b128", "u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64", "f16", "f16x2",
+    "f32", "f64", "pred",
 ];
 
 /// Whether the module around the snippet parses and verifies; else why not.
@@ -77,7 +77,8 @@ impl Parts {
     fn text(&self) -> String {
         let mut text = format!("{}{}", self.guard, self.name);
         text.extend(self.modifiers.iter().map(Modifier::to_string));
-        let operands: Vec<_> = self.operands.iter().map(|(_, text)| text.as_str()).chain(self.extra).collect();
+        let operands: Vec<_> =
+            self.operands.iter().map(|(_, text)| text.as_str()).chain(self.extra).collect();
         if !operands.is_empty() {
             text += " ";
             text += &operands.join(", ");
@@ -95,7 +96,8 @@ impl Parts {
 /// The snippets of a form in a fixed order: first what should pass, then what should not.
 pub fn of_form(form: &'static Form) -> Vec<Snippet> {
     let good = variants(form);
-    let mut snippets: Vec<_> = good.iter().filter_map(|parts| at_its_oldest(form, parts, parts.text())).collect();
+    let mut snippets: Vec<_> =
+        good.iter().filter_map(|parts| at_its_oldest(form, parts, parts.text())).collect();
     let passes = |parts: &&Parts| {
         at_its_oldest(form, parts, parts.text()).is_some_and(|snippet| verdict(&snippet).is_ok())
     };
@@ -161,7 +163,8 @@ fn variants(form: &'static Form) -> Vec<Parts> {
             fillings.push(joined(form, filling));
         }
     }
-    let everything = form.slots.iter().zip(&plain).map(|(slot, plain)| plain.or(Some(slot.choices[0]))).collect();
+    let everything =
+        form.slots.iter().zip(&plain).map(|(slot, plain)| plain.or(Some(slot.choices[0]))).collect();
     fillings.push(everything);
     let mut variants = Vec::new();
     for (place, filling) in fillings.iter().enumerate() {
@@ -308,10 +311,12 @@ fn operand(
         Some(Modifier::Type(ty)) => ty,
         _ => Type::B32,
     };
-    let first_type = || modifiers.iter().find_map(|modifier| match modifier {
-        Modifier::Type(ty) => Some(*ty),
-        _ => None,
-    });
+    let first_type = || {
+        modifiers.iter().find_map(|modifier| match modifier {
+            Modifier::Type(ty) => Some(*ty),
+            _ => None,
+        })
+    };
     let fragment = || fragment::registers(form.opcode, modifiers, spec.name);
     let ty = match spec.expect {
         Expect::Type(ty) => ty,
@@ -327,7 +332,9 @@ fn operand(
     };
     let ty = register_type(if spec.wide { wide(ty) } else { ty });
     let dimensions = || {
-        modifiers.iter().find_map(|modifier| modifier.to_string().strip_suffix('d')?[1..].parse::<usize>().ok())
+        modifiers
+            .iter()
+            .find_map(|modifier| modifier.to_string().strip_suffix('d')?[1..].parse::<usize>().ok())
     };
     let vector = || match () {
         () if modifiers.contains(&Modifier::V8) => Some(8),
@@ -383,7 +390,8 @@ fn mutations(form: &'static Form, base: &Parts) -> Vec<Snippet> {
         parts.modifiers.remove(index);
         mutations.push(parts);
     }
-    let strangers = [Modifier::Ftz, Modifier::Sat, Modifier::Wide, Modifier::Aligned, Modifier::Type(Type::F64)];
+    let strangers =
+        [Modifier::Ftz, Modifier::Sat, Modifier::Wide, Modifier::Aligned, Modifier::Type(Type::F64)];
     for stranger in strangers.into_iter().filter(|stranger| !base.modifiers.contains(stranger)) {
         let mut parts = base.clone();
         parts.modifiers.push(stranger);
@@ -443,7 +451,10 @@ fn misfits(spec: &OperandSpec, text: &str) -> Vec<String> {
                 add(&format!("{{{rest}"));
                 add(first.trim_start_matches('{'));
             }
-            add(&text.replacen("%f32_", "%u32_", 1).replacen("%b32_", "%b16_", 1).replacen("%b16_", "%b64_", 1));
+            add(&text
+                .replacen("%f32_", "%u32_", 1)
+                .replacen("%b32_", "%b16_", 1)
+                .replacen("%b16_", "%b64_", 1));
         }
         _ => {
             let ty = text.trim_start_matches('%').split('_').next().unwrap_or("");

@@ -308,7 +308,7 @@ fn count_request(context: &mut Context<'_>, addresses: &[u64; 32], space: Space,
 /// accesses go in two halves of the warp, 128-bit ones in four quarters.
 #[must_use]
 pub fn bank_wavefronts(addresses: &[u64; 32], bytes: u32, mask: u32) -> (u64, u64) {
-    let parts = (bytes / 4).max(1).min(4) as usize;
+    let parts = (bytes / 4).clamp(1, 4) as usize;
     let (mut wavefronts, mut least) = (0, 0);
     for part in 0..parts {
         let lanes = (part * 32 / parts..(part + 1) * 32 / parts).filter(|lane| mask >> lane & 1 == 1);

@@ -1,7 +1,8 @@
 //! Arithmetic (PTX ISA 9.7.1 to 9.7.5): integers here, floating point in [`float_arith`](super::float_arith).
 
 use super::elementwise::{
-    Operands, Value, Word, lacking, split, type_of, with_bits, with_integer, with_packed_integer, with_wide_integer,
+    Operands, Value, Word, lacking, split, type_of, with_bits, with_integer, with_packed_integer,
+    with_wide_integer,
 };
 use super::float_arith::{
     HalfAbs, HalfAdd, HalfFma, HalfFmaOutOfBounds, HalfMax, HalfMin, HalfMul, HalfNeg, HalfSub, float_mode,
@@ -118,10 +119,15 @@ impl Decoder<'_> {
             self.carry_chain(instruction, flow, |(a, b): (W, W), carry| a.add_carry(b, carry)))
     }
 
+    /// `sub.cc` and `subc{.cc}`. The flag is that of `a + !b + 1`: set where nothing is borrowed. Compilers build on
+    /// it where an `addc` reads what a `subc.cc` has left.
     fn sub_borrow(&mut self, instruction: &Instruction, reads: bool) -> Decoded {
         let flow = [reads, instruction.has(Modifier::Cc)];
         with_bits!(type_of(instruction)?, W =>
-            self.carry_chain(instruction, flow, |(a, b): (W, W), borrow| a.sub_borrow(b, borrow)))
+        self.carry_chain(instruction, flow, move |(a, b): (W, W), carry| {
+            let (difference, borrow) = a.sub_borrow(b, reads && !carry);
+            (difference, !borrow)
+        }))
     }
 
     /// `min` or `max` of integers.
@@ -165,7 +171,9 @@ impl ExecArith for Decoder<'_> {
         let (mode, half_mode, sat) = (float_mode(i), half_mode(i), i.has(Modifier::Sat));
         match type_of(i)? {
             Type::F32 => match mixed_format(i) {
-                Some(format) => self.map_scalar(Class::Float, i, move |(a, c)| half::add_mixed(a, c, format, mode)),
+                Some(format) => {
+                    self.map_scalar(Class::Float, i, move |(a, c)| half::add_mixed(a, c, format, mode))
+                }
                 None => self.add_f32(i),
             },
             Type::F32x2 => self
@@ -195,7 +203,9 @@ impl ExecArith for Decoder<'_> {
         let (mode, half_mode) = (float_mode(i), half_mode(i));
         match type_of(i)? {
             Type::F32 => match mixed_format(i) {
-                Some(format) => self.map_scalar(Class::Float, i, move |(a, c)| half::sub_mixed(a, c, format, mode)),
+                Some(format) => {
+                    self.map_scalar(Class::Float, i, move |(a, c)| half::sub_mixed(a, c, format, mode))
+                }
                 None => self.sub_f32(i),
             },
             Type::F32x2 => self

@@ -180,7 +180,8 @@ impl Decoder<'_> {
         let NormalForm { operator, swapped, negated } = NormalForm::of(comparison_of(instruction)?);
         let outcome = Outcome { negated, join: self.join(instruction)?, to };
         let ftz = instruction.has(Modifier::Ftz);
-        let [a, b] = split(instruction)?.1.first_chunk().ok_or_else(|| Unsupported::new("too few operands"))?;
+        let [a, b] =
+            split(instruction)?.1.first_chunk().ok_or_else(|| Unsupported::new("too few operands"))?;
         let operands = if swapped { [b, a] } else { [a, b] };
         match ty {
             Type::F32 => {
@@ -204,8 +205,10 @@ impl Decoder<'_> {
                 };
                 self.answer(Class::Half, operands, test, outcome)
             }
-            ty => with_integer!(ty, T => compare_by!(|test| self.answer(Class::Integer, operands, test, outcome),
-                operator, T, compare::integers, Eq Ne Lt Le)),
+            ty => {
+                with_integer!(ty, T => compare_by!(|test| self.answer(Class::Integer, operands, test, outcome),
+                operator, T, compare::integers, Eq Ne Lt Le))
+            }
         }
     }
 
@@ -217,7 +220,9 @@ impl Decoder<'_> {
         outcome: Outcome,
     ) -> Decoded {
         let sources = O::decode(self, &operands.map(Clone::clone))?;
-        self.decide(class, sources, test, move |context, holds, undefined| outcome.write(context, holds, undefined));
+        self.decide(class, sources, test, move |context, holds, undefined| {
+            outcome.write(context, holds, undefined)
+        });
         Ok(())
     }
 

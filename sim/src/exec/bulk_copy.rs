@@ -463,7 +463,7 @@ impl Asynchronous for TensorStore {
 fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<TileSpec, Box<Fault>> {
     let mut bytes = [0; TENSOR_MAP_BYTES];
     let window = if is_parameter { Window::Param(address as u32) } else { classify(address) };
-    if address % 64 != 0 {
+    if !address.is_multiple_of(64) {
         return Err(Box::new(Fault::new(
             Rule::TensorMap,
             format!("the tensor map at {address:#x} is not 64-byte aligned"),

@@ -155,7 +155,7 @@ pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], 
 fn function_number(context: &Context<'_>, pointer: u64) -> Result<usize, Box<Fault>> {
     let number = pointer.wrapping_sub(FUNCTION_BASE) / 16;
     let program = context.program;
-    let known = pointer >= FUNCTION_BASE && pointer % 16 == 0 && number < program.functions.len() as u64;
+    let known = pointer >= FUNCTION_BASE && pointer.is_multiple_of(16) && number < program.functions.len() as u64;
     let number = number as usize;
     let has_body = known && program.functions[number].end > program.functions[number].entry;
     if has_body && program.kernels.values().all(|kernel| kernel.function != number) {

@@ -96,34 +96,42 @@ impl Decoder<'_> {
         instruction: &Instruction,
         function: impl Fn(O) -> u64 + Send + Sync + 'static,
     ) -> Decoded {
-        match self.register_bits(split(instruction)?.0) {
-            Some(64) => self.convert(instruction, function),
-            Some(16) => self.convert(instruction, move |operands| function(operands) as u16),
-            Some(8) => self.convert(instruction, move |operands| function(operands) as u32 & 0xff),
-            _ => self.convert(instruction, move |operands| function(operands) as u32),
+        match self.register_mask(instruction)? {
+            u64::MAX => self.convert_scalar(instruction, function),
+            mask => self.convert_scalar(instruction, move |operands| (function(operands) & mask) as u32),
         }
     }
 
+    /// The bits of the destination register.
+    fn register_mask(&self, instruction: &Instruction) -> Result<u64, Unsupported> {
+        Ok(u64::MAX >> (64 - self.register_bits(split(instruction)?.0).unwrap_or(32)))
+    }
+
     fn convert_integer_to_integer(&mut self, i: &Instruction, to: IntegerType, from: IntegerType) -> Decoded {
-        let sat = i.has(Modifier::Sat);
-        let register = self.register_bits(split(i)?.0);
-        match (from, register) {
+        if i.has(Modifier::Sat) {
+            return if from.bits == 64 {
+                self.convert_extended(i, move |(a,): (u64,)| convert::integer_to_integer(a, from, to, true))
+            } else {
+                self.convert_extended(i, move |(a,): (u32,)| {
+                    convert::integer_to_integer(u64::from(a), from, to, true)
+                })
+            };
+        }
+        let extend = move |a: u64| convert::integer_to_integer(a, from, to, false);
+        match (from, self.register_mask(i)?) {
             // The commonest, free of variable shifts.
-            (IntegerType { bits: 32, signed: true }, Some(64)) if to.bits == 64 && !sat => {
+            (IntegerType { bits: 32, signed: true }, u64::MAX) if to.bits == 64 => {
                 self.convert(i, |(a,): (i32,)| i64::from(a))
             }
-            (IntegerType { bits: 32, signed: false }, Some(64)) if to.bits == 64 && !sat => {
+            (IntegerType { bits: 32, signed: false }, u64::MAX) if to.bits == 64 => {
                 self.convert(i, |(a,): (u32,)| u64::from(a))
             }
-            (IntegerType { bits: 64, .. }, Some(32)) if to.bits == 32 && !sat => {
-                self.convert(i, |(a,): (u64,)| a as u32)
+            (IntegerType { bits: 64, .. }, u64::MAX) => self.convert(i, move |(a,): (u64,)| extend(a)),
+            (IntegerType { bits: 64, .. }, mask) => {
+                self.convert(i, move |(a,): (u64,)| (extend(a) & mask) as u32)
             }
-            (IntegerType { bits: 64, .. }, _) => {
-                self.convert_extended(i, move |(a,): (u64,)| convert::integer_to_integer(a, from, to, sat))
-            }
-            _ => self.convert_extended(i, move |(a,): (u32,)| {
-                convert::integer_to_integer(u64::from(a), from, to, sat)
-            }),
+            (_, u64::MAX) => self.convert(i, move |(a,): (u32,)| extend(u64::from(a))),
+            (_, mask) => self.convert(i, move |(a,): (u32,)| (extend(u64::from(a)) & mask) as u32),
         }
     }
 
@@ -169,7 +177,7 @@ impl Decoder<'_> {
         let format = format_of(to).ok_or_else(|| lacking(to))?;
         macro_rules! from_register {
             ($Register:ty, $finish:expr) => {
-                self.convert(i, move |(a,): ($Register,)| {
+                self.convert_scalar(i, move |(a,): ($Register,)| {
                     $finish(convert::integer_to_float(u64::from(a), from, format, conversion))
                 })
             };
@@ -203,13 +211,15 @@ impl Decoder<'_> {
         if let (true, Some(rounding)) = (to == from, integer_rounding_of(i)) {
             return match to {
                 Type::F32 => self.convert(i, move |(a,)| float32::round_to_integer(a, rounding, ftz, sat)),
-                Type::F64 => self.convert(i, move |(a,)| float64::round_to_integer(a, rounding, sat)),
-                _ => self.convert(i, move |(a,)| half::round_to_integer(a, from_format, rounding, sat)),
+                Type::F64 => self.convert_scalar(i, move |(a,)| float64::round_to_integer(a, rounding, sat)),
+                _ => {
+                    self.convert_scalar(i, move |(a,)| half::round_to_integer(a, from_format, rounding, sat))
+                }
             };
         }
         macro_rules! general {
             ($From:ty, $To:ty) => {
-                self.convert(i, move |(a,): ($From,)| {
+                self.convert_scalar(i, move |(a,): ($From,)| {
                     convert::float_to_float(u64::from(a), from_format, to_format, conversion) as $To
                 })
             };
@@ -223,7 +233,7 @@ impl Decoder<'_> {
                 self.convert(i, |(a,)| convert::f32_to_half(a, BF16, Conversion::default()))
             }
             (Type::F16 | Type::Bf16, Type::F32) if !ftz && !sat => {
-                self.convert(i, move |(a,)| convert::f32_to_half(a, to_format, conversion))
+                self.convert_scalar(i, move |(a,)| convert::f32_to_half(a, to_format, conversion))
             }
             (Type::F32, Type::F16) if !ftz && !sat => self.convert(i, |(a,)| convert::f16_to_f32(a)),
             (Type::F32, Type::Bf16) if !ftz && !sat => self.convert(i, |(a,)| convert::bf16_to_f32(a)),
@@ -246,7 +256,7 @@ impl Decoder<'_> {
     fn convert_to_halves(&mut self, i: &Instruction, format: Format) -> Decoded {
         let conversion = conversion_of(i);
         if i.has(Modifier::Rs) {
-            return self.convert(i, move |(a, b, random): (f32, f32, u32)| {
+            return self.convert_scalar(i, move |(a, b, random): (f32, f32, u32)| {
                 packed::f32_pair_to_halves_stochastic(a, b, random, format, conversion)
             });
         }
@@ -257,7 +267,7 @@ impl Decoder<'_> {
             (BF16, true) => {
                 self.convert(i, |(a, b)| packed::f32_pair_to_halves(a, b, BF16, Conversion::default()))
             }
-            _ => self.convert(i, move |(a, b)| packed::f32_pair_to_halves(a, b, format, conversion)),
+            _ => self.convert_scalar(i, move |(a, b)| packed::f32_pair_to_halves(a, b, format, conversion)),
         }
     }
 
@@ -265,7 +275,7 @@ impl Decoder<'_> {
     fn convert_narrow_to_halves(&mut self, i: &Instruction, to: Format, from: Format) -> Decoded {
         let conversion = conversion_of(i);
         if i.has(Modifier::ScaledN2Ue8m0) {
-            return self.convert(i, move |(a, scale): (u16, u16)| {
+            return self.convert_scalar(i, move |(a, scale): (u16, u16)| {
                 packed::narrow_to_halves(a, from, to, conversion, Some(scale))
             });
         }
@@ -281,7 +291,7 @@ impl Decoder<'_> {
         match (from, to) {
             (E4M3, F16) if conversion == Conversion::default() => bytes_to_halves!(E4M3),
             (E5M2, F16) if conversion == Conversion::default() => bytes_to_halves!(E5M2),
-            _ => self.convert(i, move |(a,)| packed::narrow_to_halves(a, from, to, conversion, None)),
+            _ => self.convert_scalar(i, move |(a,)| packed::narrow_to_halves(a, from, to, conversion, None)),
         }
     }
 
@@ -289,12 +299,16 @@ impl Decoder<'_> {
     fn convert_to_narrow(&mut self, i: &Instruction, to: Format, from: Type) -> Decoded {
         let relu = i.has(Modifier::Relu);
         match (from, half_format(from)) {
-            (_, Some(from)) => self.convert(i, move |(a,)| packed::halves_to_narrow(a, from, to, relu)),
+            (_, Some(from)) => {
+                self.convert_scalar(i, move |(a,)| packed::halves_to_narrow(a, from, to, relu))
+            }
             (Type::F32, _) if i.has(Modifier::Rs) => self.convert_four_to_narrow(i, to, relu),
             (Type::F32, _) if to == E4M3 => {
                 self.convert(i, move |(a, b)| packed::f32_pair_to_narrow(a, b, E4M3, relu))
             }
-            (Type::F32, _) => self.convert(i, move |(a, b)| packed::f32_pair_to_narrow(a, b, to, relu)),
+            (Type::F32, _) => {
+                self.convert_scalar(i, move |(a, b)| packed::f32_pair_to_narrow(a, b, to, relu))
+            }
             _ => Err(lacking(from)),
         }
     }
@@ -318,15 +332,17 @@ impl Decoder<'_> {
         let relu = i.has(Modifier::Relu);
         let halves = |a: u32| [a >> 16, a].map(|code| convert::bf16_to_f32(code as u16));
         match (from, i.has(Modifier::ScaledN2Ue8m0)) {
-            (Type::F32, false) => self.convert(i, move |(a, b)| packed::f32_pair_to_s2f6(a, b, relu, None)),
-            (Type::F32, true) => self.convert(i, move |(a, b, scale): (f32, f32, u16)| {
+            (Type::F32, false) => {
+                self.convert_scalar(i, move |(a, b)| packed::f32_pair_to_s2f6(a, b, relu, None))
+            }
+            (Type::F32, true) => self.convert_scalar(i, move |(a, b, scale): (f32, f32, u16)| {
                 packed::f32_pair_to_s2f6(a, b, relu, Some(scale))
             }),
-            (Type::Bf16x2, false) => self.convert(i, move |(a,): (u32,)| {
+            (Type::Bf16x2, false) => self.convert_scalar(i, move |(a,): (u32,)| {
                 let [a, b] = halves(a);
                 packed::f32_pair_to_s2f6(a, b, relu, None)
             }),
-            (Type::Bf16x2, true) => self.convert(i, move |(a, scale): (u32, u16)| {
+            (Type::Bf16x2, true) => self.convert_scalar(i, move |(a, scale): (u32, u16)| {
                 let [a, b] = halves(a);
                 packed::f32_pair_to_s2f6(a, b, relu, Some(scale))
             }),
@@ -338,19 +354,19 @@ impl Decoder<'_> {
     fn convert_from_fixed(&mut self, i: &Instruction) -> Decoded {
         let conversion = conversion_of(i);
         if i.has(Modifier::ScaledN2Ue8m0) {
-            self.convert(i, move |(a, scale): (u16, u16)| {
+            self.convert_scalar(i, move |(a, scale): (u16, u16)| {
                 packed::s2f6_pair_to_bf16(a, conversion, Some(scale))
             })
         } else {
-            self.convert(i, move |(a,)| packed::s2f6_pair_to_bf16(a, conversion, None))
+            self.convert_scalar(i, move |(a,)| packed::s2f6_pair_to_bf16(a, conversion, None))
         }
     }
 
     fn convert_to_ue8m0(&mut self, i: &Instruction, from: Type) -> Decoded {
         let (up, satfinite) = (i.has(Modifier::Rp), i.has(Modifier::Satfinite));
         match from {
-            Type::F32 => self.convert(i, move |(a, b)| packed::f32_pair_to_ue8m0(a, b, up, satfinite)),
-            Type::Bf16x2 => self.convert(i, move |(a,)| packed::bf16_pair_to_ue8m0(a, up, satfinite)),
+            Type::F32 => self.convert_scalar(i, move |(a, b)| packed::f32_pair_to_ue8m0(a, b, up, satfinite)),
+            Type::Bf16x2 => self.convert_scalar(i, move |(a,)| packed::bf16_pair_to_ue8m0(a, up, satfinite)),
             _ => Err(lacking(from)),
         }
     }
@@ -409,12 +425,14 @@ impl ExecConvert for Decoder<'_> {
         match to {
             Type::Tf32 => {
                 let conversion = conversion_of(i);
-                self.convert(i, move |(a,)| convert::f32_to_tf32(a, conversion))
+                self.convert_scalar(i, move |(a,)| convert::f32_to_tf32(a, conversion))
             }
             Type::Ue8m0x2 => self.convert_to_ue8m0(i, from),
             Type::S2f6x2 => self.convert_to_fixed(i, from),
             Type::Bf16x2 if from == Type::S2f6x2 => self.convert_from_fixed(i),
-            Type::Bf16x2 if from == Type::Ue8m0x2 => self.convert(i, |(a,)| packed::ue8m0_pair_to_bf16(a)),
+            Type::Bf16x2 if from == Type::Ue8m0x2 => {
+                self.convert_scalar(i, |(a,)| packed::ue8m0_pair_to_bf16(a))
+            }
             Type::F16x2 | Type::Bf16x2 => {
                 let to = half_format(to).ok_or_else(missing)?;
                 match narrow_format(from) {
@@ -434,9 +452,9 @@ impl ExecConvert for Decoder<'_> {
         let to = type_of(i)?;
         let ty = integer_type(to).ok_or_else(|| lacking(to))?;
         if i.operands.len() == 3 {
-            self.convert(i, move |(a, b)| packed::pack_integers(a, b, 0, ty))
+            self.convert_scalar(i, move |(a, b)| packed::pack_integers(a, b, 0, ty))
         } else {
-            self.convert(i, move |(a, b, c)| packed::pack_integers(a, b, c, ty))
+            self.convert_scalar(i, move |(a, b, c)| packed::pack_integers(a, b, c, ty))
         }
     }
 

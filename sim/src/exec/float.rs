@@ -1,8 +1,8 @@
 //! Classification and elementary functions of floating-point numbers (PTX ISA 9.7.3, 9.7.4).
 
 use super::elementwise::{Operands, lacking, split, type_of};
-use crate::context::Context;
 use super::float_arith::{float_mode, rounding_of};
+use crate::context::Context;
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
 use crate::program::Flow;

@@ -97,10 +97,13 @@ macro_rules! extreme32 {
         pub(super) fn $method(&mut self, instruction: &Instruction) -> Decoded {
             let mode = min_max_mode(instruction);
             if instruction.operands.len() == 4 {
-                return self.map_scalar(Class::Float, instruction, move |(a, b, c)| float32::$three(a, b, c, mode));
+                return self
+                    .map_scalar(Class::Float, instruction, move |(a, b, c)| float32::$three(a, b, c, mode));
             }
             match (mode.abs, mode.ftz, mode.nan) {
-                (true, ..) => self.map_scalar(Class::Float, instruction, move |(a, b)| float32::$with(a, b, mode)),
+                (true, ..) => {
+                    self.map_scalar(Class::Float, instruction, move |(a, b)| float32::$with(a, b, mode))
+                }
                 (_, false, false) => {
                     self.map(Class::Float, instruction, |(a, b)| float32::$function::<false, false>(a, b))
                 }

@@ -43,8 +43,7 @@ impl Rows {
             ROW_BYTES,
         );
         let lanes = std::mem::replace(&mut context.mask, whole);
-        check_alignment(&addresses, 0, lanes, ROW_BYTES)
-            .map_err(|error| access::lane_fault(context, &error))?;
+        check_alignment(&addresses, 0, lanes, ROW_BYTES).map_err(|error| access::lane_fault(&error))?;
         let mut shared = [0; 32];
         for (lane, (shared, address)) in shared.iter_mut().zip(addresses).enumerate().take(8 * self.matrices)
         {

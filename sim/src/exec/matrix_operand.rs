@@ -53,6 +53,11 @@ impl Lines {
         self.0[0] as u16
     }
 
+    /// Adds the lines of another set.
+    pub fn insert_all(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(mine, theirs)| *mine |= theirs);
+    }
+
     /// Adds lines `16 * number` to `16 * number + 15`, given as bits; `number` is below 4.
     pub fn insert_sixteen(&mut self, number: usize, lines: u16) {
         self.0[0] |= u64::from(lines) << (16 * number);

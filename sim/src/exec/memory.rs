@@ -415,7 +415,7 @@ impl ExecMemory for Decoder<'_> {
                     }
                     flags.resize(data.len(), if defined { 0xff } else { 0 });
                 }
-                if addresses[lane] as usize % data.len() != 0 {
+                if !(addresses[lane] as usize).is_multiple_of(data.len()) {
                     return Err(Box::new(Fault::new(
                         Rule::Alignment,
                         format!(

@@ -473,8 +473,8 @@ impl ExecMma for Decoder<'_> {
         self.decode_wgmma(instruction)
     }
 
-    fn wgmma_mma_async_sp(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("sparse products"))
+    fn wgmma_mma_async_sp(&mut self, instruction: &Instruction) -> Decoded {
+        self.decode_wgmma(instruction)
     }
 }
 

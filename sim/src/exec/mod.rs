@@ -20,7 +20,6 @@ pub mod matrix_operand;
 pub mod mbarrier;
 pub mod memory;
 pub mod mma;
-pub mod panel_cache;
 pub mod printf;
 pub mod special;
 pub mod sync;

@@ -4,31 +4,32 @@
 //! whoever touches them before is told. Once all four warps have issued it, [`advance`] executes it, with what shared
 //! memory then holds.
 
-use super::matrix_operand::{Lines, format_of, literal, undefined_results};
-use super::panel_cache::Operand as SharedMatrix;
-use crate::cluster::Cluster;
+mod panel_cache;
+mod product;
+mod sparse;
+
+use super::matrix_operand::{Lines, format_of, literal};
 use crate::context::Context;
-use crate::counters::{Class, Counters};
+use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, PredicateSource, Unsupported};
 use crate::flight::{MatrixFlight, MatrixRegisters, SlotSet};
-use crate::grid::Grid;
-use crate::memory::SharedMemory;
 use crate::program::{Flow, Step};
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
+use crate::tensor_core::Format;
 use crate::tensor_core::descriptor::Major;
-use crate::tensor_core::fragment::{Fragment, Strides};
-use crate::tensor_core::{
-    Arithmetic, BitOperation, Format, Instruction as Unit, f16_bits, multiply_accumulate,
-    multiply_accumulate_bits, multiply_accumulate_integer,
-};
-use crate::warp::{Wait, Warp};
+use crate::tensor_core::fragment::Fragment;
+use crate::warp::Wait;
+use product::Operands;
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
+use rorqual_ptx::table::{Mma, Opcode};
 use rorqual_ptx::types::Type;
+use sparse::Sparsity;
 use std::sync::Arc;
 
-pub use super::panel_cache::PanelCache;
+pub use panel_cache::PanelCache;
+pub use product::{Product, advance};
 
 /// Rows of the product; a warp holds a quarter of them.
 const ROWS: usize = 64;
@@ -72,33 +73,29 @@ struct Multiplication {
     b_descriptor: Source,
     scale_d: PredicateSource,
     registers: Arc<MatrixRegisters>,
+    /// The metadata of sparse A, and where it lies.
+    sparse: Option<(Source, Sparsity)>,
 }
 
-/// A product that some warps of the warpgroup have issued.
-#[derive(Debug)]
-pub struct Product {
-    code: Arc<Multiplication>,
-    pc: u32,
-    line: u32,
-    operands: Operands,
-}
-
-/// What all warps of the warpgroup must agree on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Operands {
-    a_descriptor: u64,
-    b_descriptor: u64,
-    scale_d: bool,
-}
+/// Undefined lanes of each accumulator register.
+type UndefinedLanes = Box<[u32]>;
 
 impl Multiplication {
+    /// Elements of k that A holds, words of single bits.
+    const fn a_depth(&self) -> usize {
+        match self.a.format {
+            Element::Bits => self.depth / 32,
+            Element::Number(_) if self.sparse.is_some() => self.depth / 2,
+            Element::Number(_) => self.depth,
+        }
+    }
+
     fn a_fragment(&self) -> Fragment {
-        let depth = if self.a.format == Element::Bits { self.depth / 32 } else { self.depth };
         let bits = match self.a.format {
             Element::Number(format) => format.bits(),
             Element::Bits => 32,
         };
-        Fragment::operand(WARP_ROWS, depth, bits)
+        Fragment::operand(WARP_ROWS, self.a_depth(), bits)
     }
 
     fn d_fragment(&self) -> Fragment {
@@ -149,6 +146,7 @@ impl Multiplication {
         for slot in self.registers.accumulators.slots() {
             *context.warp.registers.undefined_mut(usize::from(*slot)) = u32::MAX;
         }
+        let metadata = self.sparse.map(|(source, _)| Box::new(*context.u32(source)));
         let (line, base) = (context.line, context.fragment.frame.base);
         let flight = &mut context.warp.flight;
         flight.matrices.push_back(MatrixFlight {
@@ -157,6 +155,7 @@ impl Multiplication {
             base,
             undefined,
             undefined_rows,
+            metadata,
             executed: false,
             line,
         });
@@ -190,11 +189,19 @@ impl Multiplication {
                 rows.insert_held(&self.a_fragment(), number, undefined);
             }
         }
+        if let Some((metadata, _)) = self.sparse {
+            // The threads of a row hold the metadata of the row 8 below too.
+            let undefined = context.taint(metadata)?;
+            (0..8).filter(|g| undefined >> (4 * g) & 0xf != 0).for_each(|g| {
+                rows.insert(g);
+                rows.insert(g + 8);
+            });
+        }
         Ok(rows.first_sixteen())
     }
 
     /// Whether the product continues one in flight, with the undefined lanes that that one leaves if it is known.
-    fn chain(&self, context: &Context<'_>) -> Result<(bool, Option<Box<[u32]>>), Box<Fault>> {
+    fn chain(&self, context: &Context<'_>) -> Result<(bool, Option<UndefinedLanes>), Box<Fault>> {
         let base = context.fragment.frame.base;
         let mut last = None;
         for matrix in &context.warp.flight.matrices {
@@ -240,288 +247,6 @@ fn check_warpgroup(context: &Context<'_>) -> Result<(), Box<Fault>> {
             context.warp.index
         ),
     )))
-}
-
-impl Product {
-    fn disagreement(&self, pc: u32, operands: &Operands, who: &str) -> Fault {
-        if self.pc != pc {
-            let message = format!("{who} issues another wgmma.mma_async than the rest of its warpgroup");
-            return Fault::new(Rule::Convergence, message).with_other(self.line);
-        }
-        let (name, own, other) = if self.operands.a_descriptor != operands.a_descriptor {
-            ("the matrix descriptor of A", operands.a_descriptor, self.operands.a_descriptor)
-        } else if self.operands.b_descriptor != operands.b_descriptor {
-            ("the matrix descriptor of B", operands.b_descriptor, self.operands.b_descriptor)
-        } else {
-            ("scale-d", operands.scale_d.into(), self.operands.scale_d.into())
-        };
-        Fault::new(
-            Rule::Convergence,
-            format!(
-                "{name} differs between the warps of the warpgroup: {own:#x} in {who}, {other:#x} in another warp"
-            ),
-        )
-    }
-
-    fn execute(
-        &self,
-        warps: &mut [Warp; 4],
-        shared: &SharedMemory,
-        panels: &mut PanelCache,
-        grid: &Grid<'_>,
-    ) -> Result<(), Box<Fault>> {
-        let code = &*self.code;
-        // The product is the first of each warp that has not been executed.
-        let places: [usize; 4] = std::array::from_fn(|warp| {
-            let mut matrices = warps[warp].flight.matrices.iter();
-            matrices.position(|matrix| !matrix.executed).expect("all warps have issued the product")
-        });
-        for (warp, &place) in warps.iter_mut().zip(&places) {
-            let base = warp.flight.matrices[place].base;
-            warp.registers.select(base as usize, 0);
-        }
-        let (rows, columns) = match code.a.format {
-            Element::Number(_) => self.multiply(warps, shared, panels, grid)?,
-            Element::Bits => self.multiply_bits(warps, shared, panels)?,
-        };
-        for (number, (warp, &place)) in warps.iter_mut().zip(&places).enumerate() {
-            self.finish(warp, place, &rows.warp(number), &columns);
-        }
-        Ok(())
-    }
-
-    /// The matrix that a factor in shared memory is.
-    fn shared_matrix(
-        &self,
-        factor: Factor,
-        descriptor: u64,
-        lines: usize,
-        name: &'static str,
-    ) -> SharedMatrix {
-        let (format, negated) = match factor.format {
-            Element::Number(format) => (format, factor.negated),
-            // Words of 32 bits lie as tf32 elements do.
-            Element::Bits => (Format::Tf32, false),
-        };
-        SharedMatrix { descriptor, major: factor.major, format, lines, negated, name }
-    }
-
-    /// Multiplies and adds; gives the undefined rows of A and columns of B.
-    fn multiply(
-        &self,
-        warps: &mut [Warp; 4],
-        shared: &SharedMemory,
-        panels: &mut PanelCache,
-        grid: &Grid<'_>,
-    ) -> Result<(Lines, Lines), Box<Fault>> {
-        let code = &*self.code;
-        let Element::Number(format) = code.a.format else { unreachable!("bits are multiplied elsewhere") };
-        let precision =
-            if format.is_integer() { crate::tensor_core::Precision::Exact } else { grid.options.precision };
-        let b = self.shared_matrix(code.b, self.operands.b_descriptor, code.columns, "B");
-        let b = panels.find(&b, shared, precision)?;
-        let mut rows = Lines::default();
-        let a = if code.a_descriptor.is_some() {
-            let a = self.shared_matrix(code.a, self.operands.a_descriptor, ROWS, "A");
-            let a = panels.find(&a, shared, precision)?;
-            rows = panels.undefined(a);
-            Some(a)
-        } else {
-            let slots = code.registers.operands.slots();
-            panels.fragment.fill_fragment(format, code.a_fragment(), 4, precision, |warp, number| {
-                warps[warp].registers.slot(usize::from(slots[number]))
-            });
-            if code.a.negated {
-                panels.fragment.negate();
-            }
-            for (warp, number) in warps.iter().zip(0..) {
-                let flight = warp.flight.matrices.iter().find(|matrix| !matrix.executed);
-                rows.insert_sixteen(number, flight.map_or(0, |flight| flight.undefined_rows));
-            }
-            None
-        };
-        let columns = panels.undefined(b);
-        let slots = code.registers.accumulators.slots();
-        let fragment = code.d_fragment();
-        let strides = Strides { line: code.columns, place: 1 };
-        let size = ROWS * code.columns;
-        let part = WARP_ROWS * code.columns;
-        let (a, b, scratch) = panels.operands(a, b);
-        match code.accumulator {
-            Accumulator::S32 { saturate } => {
-                scratch.integers.resize(size, 0);
-                let integers = &mut scratch.integers[..];
-                load(warps, integers, part, self.operands.scale_d, |registers, part| {
-                    fragment.load(
-                        part,
-                        strides,
-                        |number| registers.slot(usize::from(slots[number])),
-                        u32::cast_signed,
-                    );
-                });
-                multiply_accumulate_integer(a, b, integers, saturate, &mut scratch.sums);
-                for (warp, part) in warps.iter_mut().zip(integers.chunks_exact(part)) {
-                    let registers = &mut warp.registers;
-                    let write =
-                        |number: usize, values: &_| *registers.slot_mut(usize::from(slots[number])) = *values;
-                    fragment.store(part, strides, write, i32::cast_unsigned);
-                }
-            }
-            Accumulator::F32 | Accumulator::F16 => {
-                let half = code.accumulator == Accumulator::F16;
-                let arithmetic = Arithmetic::new(
-                    grid.options.precision,
-                    grid.generation,
-                    Unit::Wgmma,
-                    format,
-                    code.depth,
-                    half,
-                );
-                scratch.floats.resize(size, 0.0);
-                let floats = &mut scratch.floats[..];
-                load(warps, floats, part, self.operands.scale_d, |registers, part| {
-                    let register = |number: usize| registers.slot(usize::from(slots[number]));
-                    if half {
-                        fragment.load(part, strides, register, |bits| Format::F16.decode(bits));
-                    } else {
-                        fragment.load(part, strides, register, f32::from_bits);
-                    }
-                });
-                multiply_accumulate(a, b, floats, arithmetic);
-                for (warp, part) in warps.iter_mut().zip(floats.chunks_exact(part)) {
-                    let registers = &mut warp.registers;
-                    let write =
-                        |number: usize, values: &_| *registers.slot_mut(usize::from(slots[number])) = *values;
-                    if half {
-                        fragment.store(part, strides, write, |value| u32::from(f16_bits(value)));
-                    } else {
-                        fragment.store(part, strides, write, f32::to_bits);
-                    }
-                }
-            }
-        }
-        Ok((rows, columns))
-    }
-
-    /// The same for single bits.
-    fn multiply_bits(
-        &self,
-        warps: &mut [Warp; 4],
-        shared: &SharedMemory,
-        panels: &mut PanelCache,
-    ) -> Result<(Lines, Lines), Box<Fault>> {
-        let code = &*self.code;
-        let words = code.depth / 32;
-        let b = self.shared_matrix(code.b, self.operands.b_descriptor, code.columns, "B");
-        let (b, columns) = b.words(shared)?;
-        let (a, rows) = if code.a_descriptor.is_some() {
-            self.shared_matrix(code.a, self.operands.a_descriptor, ROWS, "A").words(shared)?
-        } else {
-            let (mut a, mut rows) = (vec![0; ROWS * words], Lines::default());
-            let strides = Strides { line: words, place: 1 };
-            let slots = code.registers.operands.slots();
-            for (number, (warp, part)) in warps.iter().zip(a.chunks_exact_mut(WARP_ROWS * words)).enumerate()
-            {
-                let register = |number: usize| warp.registers.slot(usize::from(slots[number]));
-                code.a_fragment().load(part, strides, register, |word| word);
-                let flight = warp.flight.matrices.iter().find(|matrix| !matrix.executed);
-                rows.insert_sixteen(number, flight.map_or(0, |flight| flight.undefined_rows));
-            }
-            (a, rows)
-        };
-        let (fragment, slots) = (code.d_fragment(), code.registers.accumulators.slots());
-        let strides = Strides { line: code.columns, place: 1 };
-        let part = WARP_ROWS * code.columns;
-        let integers = &mut panels.scratch.integers;
-        integers.resize(ROWS * code.columns, 0);
-        load(warps, integers, part, self.operands.scale_d, |registers, part| {
-            fragment.load(
-                part,
-                strides,
-                |number| registers.slot(usize::from(slots[number])),
-                u32::cast_signed,
-            );
-        });
-        multiply_accumulate_bits(&a, &b, words, integers, BitOperation::And);
-        for (warp, part) in warps.iter_mut().zip(integers.chunks_exact(part)) {
-            let registers = &mut warp.registers;
-            let write = |number: usize, values: &_| *registers.slot_mut(usize::from(slots[number])) = *values;
-            fragment.store(part, strides, write, i32::cast_unsigned);
-        }
-        Ok((rows, columns))
-    }
-
-    /// Notes that the warp's product is executed, and which of its results are undefined.
-    fn finish(&self, warp: &mut Warp, place: usize, rows: &Lines, columns: &Lines) {
-        let matrices = &mut warp.flight.matrices;
-        matrices[place].executed = true;
-        if !self.operands.scale_d {
-            matrices[place].undefined = None;
-        }
-        if !rows.is_empty() || !columns.is_empty() {
-            let fragment = self.code.d_fragment();
-            let count = fragment.registers();
-            let undefined =
-                matrices[place].undefined.get_or_insert_with(|| vec![0; count].into_boxed_slice());
-            for (number, lanes) in undefined.iter_mut().enumerate() {
-                *lanes |= undefined_results(&fragment, number, rows, columns);
-            }
-        }
-        // A product that continues this one starts from what it leaves.
-        if let Some(undefined) = matrices[place].undefined.clone() {
-            let base = matrices[place].base;
-            let next = matrices.iter_mut().skip(place + 1).find(|next| {
-                next.base == base && next.registers.accumulators == self.code.registers.accumulators
-            });
-            if let Some(next) = next {
-                next.undefined = Some(undefined);
-            }
-        }
-    }
-}
-
-/// Brings the accumulators of the warps, or zeros, into one matrix.
-fn load<T: Default + Copy>(
-    warps: &[Warp; 4],
-    matrix: &mut [T],
-    part: usize,
-    scale_d: bool,
-    load: impl Fn(&crate::registers::RegisterFile, &mut [T]),
-) {
-    if !scale_d {
-        matrix.fill(T::default());
-        return;
-    }
-    for (warp, part) in warps.iter().zip(matrix.chunks_exact_mut(part)) {
-        load(&warp.registers, part);
-    }
-}
-
-/// Executes the oldest product that all warps of a warpgroup have issued; false if there is none.
-///
-/// # Errors
-///
-/// Names the rule that its operands break, and the PTX line.
-pub fn advance(
-    cluster: &mut Cluster,
-    cta: usize,
-    group: usize,
-    grid: &Grid<'_>,
-    counters: &mut Counters,
-) -> Result<bool, (Box<Fault>, u32)> {
-    let Cluster { state, warps, warps_per_cta } = cluster;
-    let block = &mut state.ctas[cta];
-    let warpgroup = &mut block.warpgroups[group];
-    if warpgroup.issued.iter().any(|issued| *issued <= warpgroup.executed) {
-        return Ok(false);
-    }
-    let Some(product) = warpgroup.queue.pop_front() else { return Ok(false) };
-    warpgroup.executed += 1;
-    let first = cta * *warps_per_cta + group * 4;
-    let warps = warps[first..].first_chunk_mut().expect("issuing checks that there are four warps");
-    product.execute(warps, &block.shared, &mut state.panels, grid).map_err(|fault| (fault, product.line))?;
-    counters.matrix_macs += (ROWS * product.code.columns * product.code.depth) as u64;
-    Ok(true)
 }
 
 /// `wgmma.wait_group`: waits, then hands the registers of the groups that are done back to the warp.
@@ -587,7 +312,7 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    /// `wgmma.mma_async`
+    /// `wgmma.mma_async` and `wgmma.mma_async.sp`
     pub(super) fn decode_wgmma(&mut self, instruction: &Instruction) -> Decoded {
         let lacking = || Unsupported::new("a wgmma.mma_async of an unknown shape or type");
         let shape = instruction.shape().ok_or_else(lacking)?;
@@ -623,6 +348,14 @@ impl Decoder<'_> {
             accumulators: SlotSet::new(slots(accumulators)),
             operands: SlotSet::new(slots(operands)),
         };
+        let sparse = if instruction.opcode() == Opcode::Mma(Mma::WgmmaMmaAsyncSp) {
+            let Element::Number(format) = a.format else { return Err(lacking()) };
+            let metadata = self.source(self.need(instruction, "meta")?, Type::B32)?;
+            let selector = literal(instruction, "select").ok_or_else(lacking)?;
+            Some((metadata, Sparsity::new(format, selector == 1)))
+        } else {
+            None
+        };
         let code = Multiplication {
             columns: shape.n.into(),
             depth: shape.k.into(),
@@ -633,6 +366,7 @@ impl Decoder<'_> {
             b_descriptor: self.source(self.need(instruction, "b_desc")?, Type::B64)?,
             scale_d: self.predicate(self.need(instruction, "scale_d")?)?,
             registers: Arc::new(registers),
+            sparse,
         };
         if code.d_fragment().registers() != code.registers.accumulators.slots().len() {
             return Err(lacking());

@@ -233,9 +233,9 @@ impl TensorMapText {
     /// One past the last byte of the tensor, from the start of the buffer.
     fn end(&self, element_bytes: u64) -> Option<u64> {
         let inner = self.dims.first()?.checked_mul(element_bytes)?;
-        let strides = self.dims.iter().skip(1).zip(&self.strides);
-        let last = strides.fold(Some(0u64), |last, (extent, stride)| {
-            last?.checked_add(extent.saturating_sub(1).checked_mul(*stride)?)
+        let mut strides = self.dims.iter().skip(1).zip(&self.strides);
+        let last = strides.try_fold(0u64, |last, (extent, stride)| {
+            last.checked_add(extent.saturating_sub(1).checked_mul(*stride)?)
         });
         self.offset.checked_add(last?)?.checked_add(inner)
     }
@@ -259,7 +259,7 @@ fn hex_number(digits: &str, most_digits: usize) -> Result<u64, String> {
 
 fn hex_bytes(digits: &str) -> Result<Vec<u8>, String> {
     let error = || "`bytes` is not an even number of hex digits".to_owned();
-    if digits.len() % 2 != 0 || !digits.is_ascii() {
+    if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
         return Err(error());
     }
     (0..digits.len() / 2)

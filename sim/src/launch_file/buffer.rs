@@ -211,7 +211,7 @@ fn random(element: ElementType, seed: u64, bytes: u64) -> Vec<u8> {
     let mut random = Random::new(mix(seed));
     let mut data = Vec::with_capacity(bytes as usize);
     for _ in 0..bytes as usize / width {
-        let word = random.next();
+        let word = random.word();
         let bits = if element.0.is_float() {
             let unit = (word >> 11) as f64 / (1u64 << 52) as f64 - 1.0;
             element.encode(unit).unwrap_or(0)

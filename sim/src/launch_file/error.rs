@@ -76,11 +76,11 @@ pub enum LaunchFileError {
         /// Path of its module.
         module: PathBuf,
         /// What is wrong.
-        source: DeviceError,
+        source: Box<DeviceError>,
     },
     /// Devices cannot be made.
     #[error(transparent)]
-    Setup(#[from] DeviceError),
+    Setup(Box<DeviceError>),
     /// An architecture that is not one.
     #[error("launch {launch} (`{kernel}`): architecture `{name}`, expected one like sm_90a")]
     Architecture {
@@ -91,6 +91,12 @@ pub enum LaunchFileError {
         /// What was given.
         name: String,
     },
+}
+
+impl From<DeviceError> for LaunchFileError {
+    fn from(error: DeviceError) -> Self {
+        Self::Setup(Box::new(error))
+    }
 }
 
 impl LaunchFileError {

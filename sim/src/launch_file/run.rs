@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
     }
 
     fn device_error(&self, launch: usize, text: &LaunchText, source: crate::device::DeviceError) -> LaunchFileError {
-        LaunchFileError::Device { launch, kernel: text.kernel.clone(), module: self.folder.join(&text.module), source }
+        LaunchFileError::Device { launch, kernel: text.kernel.clone(), module: self.folder.join(&text.module), source: Box::new(source) }
     }
 
     fn prepare(&mut self, number: usize, text: &LaunchText) -> Result<Launch, LaunchFileError> {

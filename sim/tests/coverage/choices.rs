@@ -15,8 +15,6 @@ pub struct Choice {
     pub with_second: bool,
     /// Which literals are written.
     pub literal: Literal,
-    /// The decisions that it stands for: number of the decision, and what was decided.
-    decisions: Vec<usize>,
 }
 
 /// What literals are written, as far as their range allows.
@@ -44,7 +42,7 @@ fn alternatives(form: &Form) -> Vec<usize> {
     counts
 }
 
-fn choice(form: &Form, decisions: Vec<usize>) -> Choice {
+fn choice(form: &Form, decisions: &[usize]) -> Choice {
     let mut modifiers = Vec::new();
     let mut present = false;
     for (slot, decision) in form.slots.iter().zip(&decisions[3..]) {
@@ -64,58 +62,53 @@ fn choice(form: &Form, decisions: Vec<usize>) -> Choice {
         with_optional: decisions[1] == 0,
         with_second: decisions[2] == 1,
         literal: if decisions[0] == 0 { Literal::Size } else { Literal::Small },
-        decisions,
     }
 }
 
-/// The combinations that are tried for a form at most.
-const MOST: usize = 6000;
+/// The alternatives other than the first that a combination has at most. Three are enough for a modifier that needs two
+/// others.
+const MOST_CHANGES: usize = 3;
+
+/// Combinations of alternatives, those with few other than the first before those with more.
+fn combinations(counts: &[usize]) -> impl Iterator<Item = Vec<usize>> {
+    fn extend(counts: &[usize], changes: usize, start: Vec<usize>, found: &mut Vec<Vec<usize>>) {
+        let Some(count) = counts.get(start.len()) else {
+            if changes == 0 {
+                found.push(start);
+            }
+            return;
+        };
+        let most = if changes == 0 { 1 } else { *count };
+        for decision in 0..most {
+            let longer = start.iter().copied().chain([decision]).collect();
+            extend(counts, changes - usize::from(decision > 0), longer, found);
+        }
+    }
+    (0..=MOST_CHANGES).flat_map(move |changes| {
+        let mut found = Vec::new();
+        extend(counts, changes, Vec::new(), &mut found);
+        found
+    })
+}
 
 /// Ways of writing a form that `passes` accepts, so many that together they have every alternative that is possible.
 pub fn cover(form: &Form, passes: impl Fn(&Choice) -> bool) -> Vec<Choice> {
     let counts = alternatives(form);
-    let all = counts.iter().try_fold(1usize, |product, count| product.checked_mul(*count)).unwrap_or(usize::MAX);
     let mut open: Vec<Vec<bool>> = counts.iter().map(|count| vec![true; *count]).collect();
     let mut chosen = Vec::new();
-    // An odd step goes round all combinations when there are more than are tried.
-    let step = if all > MOST { (all / MOST) | 1 } else { 1 };
-    for number in 0..all.min(MOST) {
-        let mut rest = number.wrapping_mul(step) % all;
-        let decisions: Vec<usize> = counts
-            .iter()
-            .map(|count| {
-                let decision = rest % count;
-                rest /= count;
-                decision
-            })
-            .collect();
-        let is_new = decisions.iter().zip(&open).any(|(decision, open)| open[*decision]);
-        if !is_new {
+    for decisions in combinations(&counts) {
+        if !decisions.iter().zip(&open).any(|(decision, open)| open[*decision]) {
             continue;
         }
-        let choice = choice(form, decisions);
+        let choice = choice(form, &decisions);
         if passes(&choice) {
-            for (decision, open) in choice.decisions.iter().zip(&mut open) {
+            for (decision, open) in decisions.iter().zip(&mut open) {
                 open[*decision] = false;
             }
             chosen.push(choice);
         }
-        if open.iter().all(|open| open.iter().all(|open| !open)) {
+        if open.iter().flatten().all(|open| !open) {
             break;
-        }
-    }
-    if std::env::var_os("OPEN").is_some() {
-        for (at, open) in open.iter().enumerate().skip(1) {
-            for (decision, is_open) in open.iter().enumerate() {
-                if *is_open {
-                    let what = if at < 3 { format!("pseudo {at}={decision}") } else {
-                        let slot = &form.slots[at - 3];
-                        let index = if slot.optional && !slot.joined { decision as i64 - 1 } else { decision as i64 };
-                        if index < 0 { format!("{} absent", slot.name) } else { slot.choices[index as usize].to_string() }
-                    };
-                    println!("OPEN {} | {what} | tried {}", form.text, all.min(MOST));
-                }
-            }
         }
     }
     chosen

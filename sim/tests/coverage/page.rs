@@ -53,7 +53,9 @@ fn section(opcode: Opcode) -> (&'static str, &'static str) {
         Opcode::Convert(_) => ("Conversion", "conversion"),
         Opcode::Memory(_) => ("Moves, loads, stores", "moves-loads-stores"),
         Opcode::Atomic(_) => ("Atomics and reductions", "atomics-and-reductions"),
-        Opcode::AsyncCopy(_) => ("Asynchronous copies and tensor maps", "asynchronous-copies-and-tensor-maps"),
+        Opcode::AsyncCopy(_) => {
+            ("Asynchronous copies and tensor maps", "asynchronous-copies-and-tensor-maps")
+        }
         Opcode::Sync(_) => ("Barriers, fences, warp exchange", "barriers-fences-warp-exchange"),
         Opcode::Control(_) => ("Control", "control"),
         Opcode::Mma(_) => ("Matrices", "matrices"),
@@ -76,6 +78,14 @@ impl Entry<'_> {
     fn executing(&self) -> usize {
         self.count(|extent| extent == Extent::All)
     }
+
+    /// Why nothing of it executes, if that is so and there is one reason.
+    fn reason(&self) -> Option<&str> {
+        let mut reasons =
+            self.answers.iter().flat_map(|answer| &answer.tried).map(|(_, lacks)| lacks.as_deref());
+        let first = reasons.next()??;
+        reasons.all(|reason| reason == Some(first)).then_some(first)
+    }
 }
 
 /// The text of `docs/coverage.md`.
@@ -90,7 +100,9 @@ pub fn page(answers: &[Answer], tested: &HashMap<Opcode, BTreeSet<&'static str>>
         let entry = Entry {
             row,
             answers: answers.iter().filter(of_row).collect(),
-            tested: tested.get(&row.opcode).map_or(String::new(), |letters| letters.iter().copied().collect()),
+            tested: tested
+                .get(&row.opcode)
+                .map_or(String::new(), |letters| letters.iter().copied().collect()),
         };
         sections.last_mut().expect("one was added").1.push(entry);
     }
@@ -106,12 +118,15 @@ pub fn page(answers: &[Answer], tested: &HashMap<Opcode, BTreeSet<&'static str>>
 }
 
 fn summary(page: &mut String, sections: &[((&str, &str), Vec<Entry<'_>>)]) {
-    page.push_str("\n| section | rows | execute | in part | unsupported | forms | execute | rows not tested |\n");
+    page.push_str(
+        "\n| section | rows | execute | in part | unsupported | forms | execute | rows not tested |\n",
+    );
     page.push_str("|---|--:|--:|--:|--:|--:|--:|--:|\n");
     let mut totals = [0; 7];
     for ((name, anchor), entries) in sections {
         let all = entries.iter().filter(|entry| entry.executing() == entry.answers.len()).count();
-        let nothing = |entry: &&Entry<'_>| entry.count(|extent| extent == Extent::Nothing) == entry.answers.len();
+        let nothing =
+            |entry: &&Entry<'_>| entry.count(|extent| extent == Extent::Nothing) == entry.answers.len();
         let none = entries.iter().filter(nothing).count();
         let forms = entries.iter().map(|entry| entry.answers.len()).sum();
         let executing = entries.iter().map(Entry::executing).sum();
@@ -129,47 +144,60 @@ fn line(page: &mut String, name: &str, counts: [usize; 7]) {
 }
 
 fn table(page: &mut String, name: &str, entries: &[Entry<'_>]) {
-    write!(page, "\n## {name}\n\n| instruction | PTX ISA | since | forms | execute | tested |\n").expect("memory suffices");
+    write!(page, "\n## {name}\n\n| instruction | PTX ISA | since | forms | execute | tested |\n")
+        .expect("memory suffices");
     page.push_str("|---|---|---|--:|--:|---|\n");
-    for Entry { row, answers, tested } in entries {
-        let since = row.forms.iter().map(|form| &form.since).min_by_key(|since| since.version).expect("a form");
+    for entry in entries {
+        let Entry { row, answers, tested } = entry;
+        let since =
+            row.forms.iter().map(|form| &form.since).min_by_key(|since| since.version).expect("a form");
         let targets = since.targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let executing = answers.iter().filter(|answer| extent(answer) == Extent::All).count();
+        let counts = format!("{} | {}", answers.len(), entry.executing());
+        let (major, minor) = (since.version.major, since.version.minor);
         writeln!(
             page,
-            "| `{}` | {} | {}.{} {targets} | {} | {executing} | {tested} |",
-            row.name,
-            row.section,
-            since.version.major,
-            since.version.minor,
-            answers.len(),
+            "| `{}` | {} | {major}.{minor} {targets} | {counts} | {tested} |",
+            row.name, row.section
         )
         .expect("memory suffices");
     }
-    let lacking: Vec<&&Answer> = entries
-        .iter()
-        .flat_map(|entry| &entry.answers)
-        .filter(|answer| extent(answer) != Extent::All)
-        .collect();
-    if lacking.is_empty() {
+    if entries.iter().all(|entry| entry.executing() == entry.answers.len()) {
         return;
     }
     page.push_str("\nWhat is lacking:\n\n");
-    for answer in lacking {
-        // Every reason with the opcodes that it is given for, of which the first stands for the rest.
-        let mut reasons: BTreeMap<&str, (&str, usize)> = BTreeMap::new();
-        for (opcode, lacks) in &answer.tried {
-            if let Some(what) = lacks {
-                reasons.entry(what).or_insert((opcode, 0)).1 += 1;
-            }
+    // Rows of which nothing executes for one reason stand together.
+    let mut wholly: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for entry in entries {
+        match entry.reason() {
+            Some(what) => wholly.entry(what).or_default().push(entry.row.name),
+            None => entry
+                .answers
+                .iter()
+                .filter(|answer| extent(answer) != Extent::All)
+                .for_each(|answer| lacks(page, answer)),
         }
-        let reasons: Vec<String> = match extent(answer) {
-            Extent::Nothing => reasons.into_keys().map(str::to_owned).collect(),
-            _ => reasons.into_iter().map(|(what, (opcode, _))| format!("`{opcode}`: {what}")).collect(),
-        };
-        let (syntax, _) = answer.form.text.split_once(" | ").unwrap_or((answer.form.text, ""));
-        let (syntax, _) = syntax.trim().split_once(' ').unwrap_or((syntax, ""));
-        let extent = if extent(answer) == Extent::Nothing { "" } else { "in part, " };
-        writeln!(page, "- `{syntax}`: {extent}{}", reasons.join("; ")).expect("memory suffices");
     }
+    for (what, rows) in wholly {
+        let rows = rows.into_iter().map(|row| format!("`{row}`")).collect::<Vec<_>>().join(", ");
+        writeln!(page, "- {what}: all of {rows}").expect("memory suffices");
+    }
+}
+
+/// A form of which something is lacking.
+fn lacks(page: &mut String, answer: &Answer) {
+    // Every reason with the first opcode that it is given for.
+    let mut reasons: BTreeMap<&str, &str> = BTreeMap::new();
+    for (opcode, lacks) in &answer.tried {
+        if let Some(what) = lacks {
+            reasons.entry(what).or_insert(opcode);
+        }
+    }
+    let (syntax, _) = answer.form.text.split_once(" | ").unwrap_or((answer.form.text, ""));
+    let (syntax, _) = syntax.trim().split_once(' ').unwrap_or((syntax, ""));
+    let reasons: Vec<String> = match extent(answer) {
+        Extent::Nothing => reasons.into_keys().map(str::to_owned).collect(),
+        _ => reasons.into_iter().map(|(what, opcode)| format!("{what} (`{opcode}`)")).collect(),
+    };
+    let part = if extent(answer) == Extent::Part { " in part" } else { "" };
+    writeln!(page, "- {}: `{syntax}`{part}", reasons.join("; ")).expect("memory suffices");
 }

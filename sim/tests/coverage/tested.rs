@@ -6,13 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The suites of the simulator's tests by the names of their files or folders, and what the page calls them.
-pub const SUITES: &[(&str, &str)] = &[
-    ("opcodes", "o"),
-    ("instructions", "i"),
-    ("matrix", "m"),
-    ("wrong_programs", "w"),
-    ("kernels", "k"),
-];
+pub const SUITES: &[(&str, &str)] =
+    &[("opcodes", "o"), ("instructions", "i"), ("matrix", "m"), ("wrong_programs", "w"), ("kernels", "k")];
 
 /// The letters of the suites that name an opcode of a row.
 pub fn tested(folder: &Path) -> HashMap<Opcode, BTreeSet<&'static str>> {
@@ -31,7 +26,8 @@ pub fn tested(folder: &Path) -> HashMap<Opcode, BTreeSet<&'static str>> {
 /// The words of all texts below a path that might be opcodes.
 fn words_of(path: &Path, words: &mut BTreeSet<String>) {
     if path.is_dir() {
-        let mut entries: Vec<_> = std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        let mut entries: Vec<_> =
+            std::fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
         entries.sort();
         entries.iter().for_each(|entry| words_of(entry, words));
         return;
@@ -39,11 +35,15 @@ fn words_of(path: &Path, words: &mut BTreeSet<String>) {
     let extension = path.extension().and_then(|extension| extension.to_str());
     let Some(extension @ ("ptx" | "rs" | "txt")) = extension else { return };
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let is_part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | ':' | '%' | '$');
-    let candidates = text.split(|character| !is_part(character)).map(|word| word.trim_end_matches(['.', ':']));
+    let is_part = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | ':' | '%' | '$')
+    };
+    let candidates =
+        text.split(|character| !is_part(character)).map(|word| word.trim_end_matches(['.', ':']));
     // A word without modifiers may be English, but not in PTX.
     let plain = extension != "rs";
-    words.extend(candidates.filter(|word| plain && !word.is_empty() || word.contains('.')).map(str::to_owned));
+    words
+        .extend(candidates.filter(|word| plain && !word.is_empty() || word.contains('.')).map(str::to_owned));
 }
 
 /// The row of which a word is an opcode, modifiers included.

@@ -42,7 +42,8 @@ pub fn module(form: &'static Form, choice: &Choice, target: Target) -> Option<Te
         }
     };
     // Parameters of calls are read and written by the function that has them.
-    let of_call = has_space(&choice.modifiers, "param::func") || is_store_to_parameter(form, &choice.modifiers);
+    let of_call =
+        has_space(&choice.modifiers, "param::func") || is_store_to_parameter(form, &choice.modifiers);
     let signature = match of_call {
         true => ".func (.param .align 16 .b8 result[64]) function(.param .align 16 .b8 argument[64])",
         false => ".visible .entry kernel(.param .align 128 .b8 value[128])",
@@ -75,7 +76,8 @@ fn has_space(modifiers: &[Modifier], name: &str) -> bool {
 }
 
 fn is_store_to_parameter(form: &Form, modifiers: &[Modifier]) -> bool {
-    form.opcode == Opcode::Memory(Memory::St) && modifiers.iter().any(|word| word.space() == Some(Space::Param))
+    form.opcode == Opcode::Memory(Memory::St)
+        && modifiers.iter().any(|word| word.space() == Some(Space::Param))
 }
 
 fn is_present(form: &Form, spec: &OperandSpec, choice: &Choice) -> bool {
@@ -83,7 +85,9 @@ fn is_present(form: &Form, spec: &OperandSpec, choice: &Choice) -> bool {
         Presence::Always => true,
         Presence::Optional => choice.with_optional,
         Presence::With(modifier) => choice.modifiers.contains(&modifier),
-        Presence::WithSlot(slot) => choice.modifiers.iter().any(|word| form.slots[slot].choices.contains(word)),
+        Presence::WithSlot(slot) => {
+            choice.modifiers.iter().any(|word| form.slots[slot].choices.contains(word))
+        }
     }
 }
 
@@ -134,10 +138,13 @@ impl Names<'_> {
             Expect::Predicate => Type::Pred,
             Expect::Fragment => fragment()?.1,
             Expect::Immediate(low, high) => {
-                let wanted = if self.choice.literal == Literal::Size { 16 } else { i64::from(low <= 0 && high == 1) };
+                let wanted =
+                    if self.choice.literal == Literal::Size { 16 } else { i64::from(low <= 0 && high == 1) };
                 return Some(wanted.clamp(low, high).to_string());
             }
-            Expect::Label if self.form.opcode == Opcode::Control(Control::BrxIdx) => return Some("TARGETS".to_owned()),
+            Expect::Label if self.form.opcode == Opcode::Control(Control::BrxIdx) => {
+                return Some("TARGETS".to_owned());
+            }
             Expect::Label => return Some("LABEL".to_owned()),
             Expect::Sink => return Some("_".to_owned()),
             Expect::Any if self.form.opcode == Opcode::AsyncCopy(AsyncCopy::CpAsync) => Type::B32,
@@ -180,11 +187,11 @@ impl Names<'_> {
 
     fn address(&mut self, spec: &OperandSpec) -> String {
         let modifiers = &self.choice.modifiers;
-        if has_space(modifiers, "param::func") {
-            return "[argument+16]".to_owned();
-        }
         if is_store_to_parameter(self.form, modifiers) {
             return "[result+16]".to_owned();
+        }
+        if has_space(modifiers, "param::func") {
+            return "[argument+16]".to_owned();
         }
         match modifiers.iter().find_map(|word| word.space()) {
             Some(Space::Param) => return "[value]".to_owned(),
@@ -221,7 +228,10 @@ impl Names<'_> {
     fn type_in(&self, slot: usize) -> Option<Type> {
         let choices = &self.form.slots[slot].choices;
         // Two slots may have the same choices: their types stand in their order.
-        let same = self.form.slots[..slot].iter().filter(|other| !other.optional && is_type_slot(&other.choices)).count();
+        let same = self.form.slots[..slot]
+            .iter()
+            .filter(|other| !other.optional && is_type_slot(&other.choices))
+            .count();
         let types: Vec<Type> = self.choice.modifiers.iter().filter_map(|word| type_of(*word)).collect();
         types.get(same).copied().filter(|ty| choices.contains(&Modifier::Type(*ty)))
     }

@@ -226,6 +226,16 @@ fn carry_chains() {
             let second = u128::from(x[2]) < u128::from(x[3]) + borrow;
             Some(if second { u64::MAX >> (64 - width) } else { 0 })
         });
+        // Additions and subtractions share the flag: 1 means a carry, and that nothing was borrowed.
+        let mask = u64::MAX >> (64 - width);
+        let after_sub = scratch(&format!("sub.cc.{ty} %low, %a, %b; addc.{ty} %d, %c, %e;"));
+        Case::of(&after_sub, kind, &operands)
+            .check_some(|x| Some(x[2].wrapping_add(x[3]).wrapping_add(u64::from(x[0] >= x[1])) & mask));
+        let after_add = scratch(&format!("add.cc.{ty} %low, %a, %b; subc.{ty} %d, %c, %e;"));
+        Case::of(&after_add, kind, &operands).check_some(|x| {
+            let carry = (u128::from(x[0]) + u128::from(x[1]) >> width) as u64;
+            Some(x[2].wrapping_sub(x[3]).wrapping_sub(1 - carry) & mask)
+        });
     }
     // A product of two 64-bit numbers, upper word, as compilers build it of 32-bit instructions.
     for ty in ["u32", "s32"] {

@@ -22,13 +22,18 @@ pub fn cases(opcode: &str, row: Opcode, modifiers: &[Modifier]) -> Vec<Case> {
     let gives = row == Opcode::Atomic(Atomic::Atom);
     let shared = modifiers.iter().any(|word| word.space() == Some(Space::Shared));
     let (variables, cell, space) = match shared {
-        true => (".shared .align 16 .b8 cells[512];", "mov.b64 %d100, cells;\n    mad.wide.u32 %d100, %tid, 16, %d100;", ".shared"),
+        true => (
+            ".shared .align 16 .b8 cells[512];",
+            "mov.b64 %d100, cells;\n    mad.wide.u32 %d100, %thread, 16, %d100;",
+            ".shared",
+        ),
         false => ("", "mov.b64 %d100, %dst;", ".global"),
     };
     let result = if gives { format!("{}, ", operand(10)) } else { String::new() };
     let third = if compares { format!(", {}", operand(4)) } else { String::new() };
     let (old, b, c, now) = (operand(0), operand(2), operand(4), operand(12));
-    let keep = if gives { format!("st.global{vector}.b{bits} [%dst+16], {};", operand(10)) } else { String::new() };
+    let keep =
+        if gives { format!("st.global{vector}.b{bits} [%dst+16], {};", operand(10)) } else { String::new() };
     let body = format!(
         "{cell}
     ld.global{vector}.b{bits} {old}, [%src];
@@ -47,11 +52,13 @@ pub fn cases(opcode: &str, row: Opcode, modifiers: &[Modifier]) -> Vec<Case> {
         _ => noise(thread as u64 * 3 + index as u64),
     };
     let padded = |values: Vec<u64>| {
-        let mut slot: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()[..bytes / elements].to_vec()).collect();
+        let mut slot: Vec<u8> =
+            values.iter().flat_map(|value| value.to_le_bytes()[..bytes / elements].to_vec()).collect();
         slot.resize(16, 0xee);
         slot
     };
-    let operands = |thread: usize, index: usize| (0..elements).map(|element| value(thread, index, element)).collect();
+    let operands =
+        |thread: usize, index: usize| (0..elements).map(|element| value(thread, index, element)).collect();
     let combine = |thread: usize, element: usize| {
         let [old, b, c] = [0, 1, 2].map(|index| value(thread, index, element) & (u64::MAX >> (64 - bits)));
         if compares {
@@ -90,10 +97,10 @@ fn together(opcode: &str, ty: Type, gives: bool, shared: bool) -> Case {
     let result = if gives { format!("{class}1, ") } else { String::new() };
     let mut case = Case::new(format!(
         "{address}
-    setp.eq.b32 %p0, %tid, 0;
+    setp.eq.b32 %p0, %thread, 0;
     @%p0 st{space}.b{bits} [%d100], 0;
     bar.sync 0;
-    cvt.u{bits}.u32 {class}0, %tid;
+    cvt.u{bits}.u32 {class}0, %thread;
     {opcode} {result}[%d100], {class}0;
     bar.sync 0;
     @%p0 ld{space}.b{bits} {class}2, [%d100];

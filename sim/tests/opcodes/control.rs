@@ -10,7 +10,7 @@ fn word(value: u32) -> Vec<u8> {
 /// A loop as long as the thread's number says, or for `bra.uni` the same for all.
 pub fn branch(opcode: &str) -> Vec<Case> {
     let uniform = opcode.ends_with(".uni");
-    let count = if uniform { "7" } else { "%tid" };
+    let count = if uniform { "7" } else { "%thread" };
     let body = format!(
         "mov.u32 %r0, 0;
     mov.u32 %r1, {count};
@@ -30,10 +30,10 @@ pub fn branch(opcode: &str) -> Vec<Case> {
 /// The odd threads return before they store.
 pub fn returning(opcode: &str) -> Vec<Case> {
     let body = format!(
-        "and.b32 %r0, %tid, 1;
+        "and.b32 %r0, %thread, 1;
     setp.ne.b32 %p0, %r0, 0;
     @%p0 {opcode};
-    st.global.b32 [%dst], %tid;"
+    st.global.b32 [%dst], %thread;"
     );
     let expected = |thread: usize| if thread % 2 == 0 { word(thread as u32) } else { vec![] };
     vec![Case::new(body).slots(|_| vec![], expected)]
@@ -42,7 +42,7 @@ pub fn returning(opcode: &str) -> Vec<Case> {
 /// A trap that is jumped over, and one that is not.
 pub fn trap(opcode: &str) -> Vec<Case> {
     let body = |bound: u32| {
-        format!("setp.ge.u32 %p0, %tid, {bound};\n    @%p0 {opcode};\n    st.global.b32 [%dst], %tid;")
+        format!("setp.ge.u32 %p0, %thread, {bound};\n    @%p0 {opcode};\n    st.global.b32 [%dst], %thread;")
     };
     let passes = Case::new(body(32)).slots(|_| vec![], |thread| word(thread as u32));
     let ends = Case { ends_by: Some(Rule::Trap), ..Case::new(body(31)) };
@@ -52,11 +52,11 @@ pub fn trap(opcode: &str) -> Vec<Case> {
 /// `printf` as nvcc calls it, and a function of the module.
 pub fn call(opcode: &str) -> Vec<Case> {
     let mut print = Case::new(format!(
-        "setp.ne.b32 %p0, %tid, 3;
+        "setp.ne.b32 %p0, %thread, 3;
     @%p0 bra DONE;
     mov.b64 %d0, arguments;
     cvta.local.u64 %d1, %d0;
-    st.local.b32 [%d0], %tid;
+    st.local.b32 [%d0], %thread;
     st.local.b64 [%d0+8], 0x7ffffffffff;
     mov.b64 %d2, format;
     cvta.global.u64 %d3, %d2;
@@ -107,14 +107,14 @@ pub fn registers(opcode: &str) -> Vec<Case> {
         _ => ("setmaxnreg.dec.sync.aligned.u32", opcode),
     };
     let mut case = Case::new(format!(
-        "setp.ge.u32 %p0, %tid, 128;
+        "setp.ge.u32 %p0, %thread, 128;
     @%p0 bra TAKES;
     {give} 40;
     bra.uni DONE;
     TAKES:
     {take} 208;
     DONE:
-    st.global.b32 [%dst], %tid;"
+    st.global.b32 [%dst], %thread;"
     ));
     case.directives = ".maxntid 256\n    .maxnreg 128";
     case.threads = 256;
@@ -123,6 +123,6 @@ pub fn registers(opcode: &str) -> Vec<Case> {
 
 /// An instruction without a result, before a store.
 pub fn silent(instruction: &str) -> Vec<Case> {
-    let body = format!("mov.u32 %r0, 100;\n    {instruction};\n    st.global.b32 [%dst], %tid;");
+    let body = format!("mov.u32 %r0, 100;\n    {instruction};\n    st.global.b32 [%dst], %thread;");
     vec![Case::new(body).slots(|_| vec![], |thread| word(thread as u32))]
 }

@@ -15,7 +15,8 @@ pub fn evaluate(words: &[&str], arguments: &[u128]) -> u128 {
         ("mov", _) => arguments[0],
         ("cvt", _) => convert(words, arguments),
         (_, "f32") => {
-            let [a, b, c] = std::array::from_fn(|index| arguments.get(index).map_or(0.0, |bits| f32_of(*bits)));
+            let [a, b, c] =
+                std::array::from_fn(|index| arguments.get(index).map_or(0.0, |bits| f32_of(*bits)));
             u128::from(single(words[0], a, b, c).to_bits())
         }
         (_, "bf16" | "bf16x2") => each_half(arguments, |values| {
@@ -95,7 +96,8 @@ fn integer(words: &[&str], ty: &str, arguments: &[u128]) -> u128 {
     }
     let bits = bits_of(ty);
     let [a, b, c] = std::array::from_fn(|index| arguments.get(index).map_or(0, |bits| value_of(ty, *bits)));
-    let [raw_a, raw_b, raw_c, raw_d] = std::array::from_fn(|index| arguments.get(index).copied().unwrap_or(0));
+    let [raw_a, raw_b, raw_c, raw_d] =
+        std::array::from_fn(|index| arguments.get(index).copied().unwrap_or(0));
     let wide = || a.wrapping_mul(b).cast_unsigned();
     let field = |length: u128| if length >= 128 { u128::MAX } else { (1u128 << length) - 1 };
     match (words[0], words[1]) {
@@ -145,7 +147,8 @@ fn integer(words: &[&str], ty: &str, arguments: &[u128]) -> u128 {
 fn extract(ty: &str, a: u128, position: u32, length: u32) -> u128 {
     let bits = bits_of(ty);
     let bit = |at: u32| a >> at & 1;
-    let sign = if ty.starts_with('u') || length == 0 { 0 } else { bit((position + length - 1).min(bits - 1)) };
+    let sign =
+        if ty.starts_with('u') || length == 0 { 0 } else { bit((position + length - 1).min(bits - 1)) };
     (0..bits).fold(0, |field, at| {
         let inside = at < length && position + at < bits;
         field | if inside { bit(position + at) } else { sign } << at
@@ -180,7 +183,9 @@ fn convert(words: &[&str], arguments: &[u128]) -> u128 {
     match (to, from) {
         ("f32", "bf16") => u128::from(bf16::from_bits(a as u16).to_f32().to_bits()),
         ("f32", "f16") => u128::from(f16::from_bits(a as u16).to_f32().to_bits()),
-        ("f32", "s32") => u128::from((a as u32).cast_signed().to_string().parse::<f32>().expect("a number").to_bits()),
+        ("f32", "s32") => {
+            u128::from((a as u32).cast_signed().to_string().parse::<f32>().expect("a number").to_bits())
+        }
         ("bf16", "f32") => u128::from(bf16::from_f32(f32_of(a)).to_bits()),
         ("f16", "f32") => u128::from(f16::from_f32(f32_of(a)).to_bits()),
         ("bf16x2", "f32") => pair(|value| bf16::from_f32(value).to_bits().into(), 16),

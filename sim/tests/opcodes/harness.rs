@@ -10,7 +10,7 @@ pub const SLOT: usize = 64;
 ///
 /// | register | value |
 /// |---|---|
-/// | `%tid` | number of the thread in its CTA |
+/// | `%thread` | number of the thread in its CTA |
 /// | `%rank` | number of the CTA |
 /// | `%in`, `%out` | input and output |
 /// | `%src`, `%dst` | the thread's [`SLOT`] bytes of each |
@@ -93,16 +93,16 @@ impl Case {
 {{
     .reg .pred %p<10>;
     .reg .b16 %h<200>;
-    .reg .b32 %r<200>, %tid, %rank, %number;
+    .reg .b32 %r<200>, %thread, %rank, %number;
     .reg .b64 %d<200>, %in, %out, %src, %dst;
     .reg .b128 %q<4>;
     {variables}
     ld.param.b64 %in, [input];
     ld.param.b64 %out, [output];
-    mov.u32 %tid, %tid.x;
+    mov.u32 %thread, %tid.x;
     mov.u32 %rank, %ctaid.x;
     mov.u32 %number, %ntid.x;
-    mad.lo.u32 %number, %rank, %number, %tid;
+    mad.lo.u32 %number, %rank, %number, %thread;
     mad.wide.u32 %src, %number, {SLOT}, %in;
     mad.wide.u32 %dst, %number, {SLOT}, %out;
     {body}
@@ -128,10 +128,12 @@ impl Case {
         let mut value = self.input.clone();
         value.resize(value.len().max(SLOT), 0);
         let input = device.allocate_from("input", &value).map_err(words)?;
-        let output = device.allocate_from("output", &vec![0xee; self.expected.len().max(SLOT)]).map_err(words)?;
+        let output =
+            device.allocate_from("output", &vec![0xee; self.expected.len().max(SLOT)]).map_err(words)?;
         let map = self.map.map(|(spec, of_output)| {
             let base = if of_output { output } else { input };
-            TensorMap::encode(&TileSpec { address: base.0 + spec.address, ..spec }).map_err(|error| error.to_string())
+            TensorMap::encode(&TileSpec { address: base.0 + spec.address, ..spec })
+                .map_err(|error| error.to_string())
         });
         let map = map.transpose()?.map_or(vec![0; 128], |map| map.to_bytes().to_vec());
         let launch = Launch::new(&module, "kernel")

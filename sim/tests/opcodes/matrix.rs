@@ -8,13 +8,15 @@ use rorqual_ptx::types::Type;
 use std::fmt::Write;
 
 fn shape_of(modifiers: &[Modifier]) -> Shape {
-    let shape = modifiers.iter().find_map(|word| if let Modifier::Shape(shape) = word { Some(*shape) } else { None });
+    let shape =
+        modifiers.iter().find_map(|word| if let Modifier::Shape(shape) = word { Some(*shape) } else { None });
     shape.expect("a shape")
 }
 
 /// The type of A and B.
 fn factor_type(modifiers: &[Modifier]) -> Type {
-    let types = modifiers.iter().filter_map(|word| if let Modifier::Type(ty) = word { Some(*ty) } else { None });
+    let types =
+        modifiers.iter().filter_map(|word| if let Modifier::Type(ty) = word { Some(*ty) } else { None });
     types.into_iter().nth(1).expect("the type of A")
 }
 
@@ -86,7 +88,10 @@ pub fn mma(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
             .collect()
     };
     let sums = |lane: usize, value: &dyn Fn(usize, usize) -> i32| -> Vec<u8> {
-        (0..4).map(|register| sum_place(lane, register)).flat_map(|(row, column)| f32_bytes(value(row, column))).collect()
+        (0..4)
+            .map(|register| sum_place(lane, register))
+            .flat_map(|(row, column)| f32_bytes(value(row, column)))
+            .collect()
     };
     let input = |lane: usize| {
         let c = sums(lane, &|row, column| element(3, row, column));
@@ -109,7 +114,14 @@ pub fn wgmma(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
 
 /// The instructions around a product.
 pub fn wgmma_groups() -> Vec<Case> {
-    vec![warpgroup_product("wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16", 64, 16, Type::Bf16, false, true)]
+    vec![warpgroup_product(
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16",
+        64,
+        16,
+        Type::Bf16,
+        false,
+        true,
+    )]
 }
 
 fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers: bool, adds: bool) -> Case {
@@ -118,7 +130,8 @@ fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers:
     let start = |register: usize| register as i32 % 5;
     let mut body = String::new();
     for register in 0..registers {
-        writeln!(body, "mov.b32 %r{register}, 0f{:08x};", (start(register) as f32).to_bits()).expect("memory suffices");
+        writeln!(body, "mov.b32 %r{register}, 0f{:08x};", (start(register) as f32).to_bits())
+            .expect("memory suffices");
     }
     let d: Vec<String> = (0..registers).map(|register| format!("%r{register}")).collect();
     let a = if a_in_registers { "{%r150, %r151, %r152, %r153}" } else { "%d1" };
@@ -131,9 +144,9 @@ fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers:
     write!(
         body,
         "mov.u32 %r160, matrices;
-    mad.lo.u32 %r161, %tid, 4, %r160;
-    mad.wide.u32 %d0, %tid, 4, %in;
-    mov.u32 %r162, %tid;
+    mad.lo.u32 %r161, %thread, 4, %r160;
+    mad.wide.u32 %d0, %thread, 4, %in;
+    mov.u32 %r162, %thread;
     FILL:
     ld.global.b32 %r163, [%d0];
     st.shared.b32 [%r161], %r163;
@@ -144,7 +157,7 @@ fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers:
     @%p0 bra FILL;
     fence.proxy.async.shared::cta;
     bar.sync 0;
-    mad.wide.u32 %d3, %tid, 16, %in;
+    mad.wide.u32 %d3, %thread, 16, %in;
     ld.global.v4.b32 {{%r150, %r151, %r152, %r153}}, [%d3+{bytes}];
     shr.u32 %r164, %r160, 4;
     cvt.u64.u32 %d1, %r164;
@@ -155,7 +168,7 @@ fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers:
     {opcode} {{{}}}, {a}, %d2, {scale}, 1, 1{transposes};
     wgmma.commit_group.sync.aligned;
     wgmma.wait_group.sync.aligned 0;
-    mad.wide.u32 %d4, %tid, {}, %out;",
+    mad.wide.u32 %d4, %thread, {}, %out;",
         bytes / 4,
         32 * 64 / 16,
         d.join(", "),
@@ -168,7 +181,10 @@ fn warpgroup_product(opcode: &str, n: usize, k: usize, ty: Type, a_in_registers:
     let mut case = Case::new(body);
     case.threads = 128;
     case.variables = ".shared .align 1024 .b8 matrices[10240];".to_owned();
-    let (in_a, in_b) = (core_matrices(64, k, ty, |row, k| element(1, row, k)), core_matrices(n, k, ty, |column, k| element(2, k, column)));
+    let (in_a, in_b) = (
+        core_matrices(64, k, ty, |row, k| element(1, row, k)),
+        core_matrices(n, k, ty, |column, k| element(2, k, column)),
+    );
     let fragments = (0..128).flat_map(|thread| factor_a(thread % 32, 16 * (thread / 32), ty));
     case.input = in_a.into_iter().chain(in_b).chain(fragments).collect();
     case.expected = (0..128)
@@ -202,7 +218,7 @@ pub fn moves(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
     let transposed = modifiers.contains(&Modifier::Trans);
     let loads = opcode.starts_with("ldmatrix");
     let registers = (0..count).map(|register| format!("%r{register}")).collect::<Vec<_>>().join(", ");
-    let address = "mov.u32 %r10, rows;\n    mad.lo.u32 %r10, %tid, 16, %r10;";
+    let address = "mov.u32 %r10, rows;\n    mad.lo.u32 %r10, %thread, 16, %r10;";
     let body = match loads {
         true => format!(
             "{address}
@@ -223,7 +239,8 @@ pub fn moves(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
     st.global.v2.b64 [%dst], {{%d0, %d1}};"
         ),
     };
-    let number = |matrix: usize, row: usize, column: usize| noise((matrix << 8 | row << 4 | column) as u64) as u16;
+    let number =
+        |matrix: usize, row: usize, column: usize| noise((matrix << 8 | row << 4 | column) as u64) as u16;
     let rows = |lane: usize| -> Vec<u8> {
         if lane / 8 >= count {
             return vec![0xff; 16];
@@ -235,7 +252,8 @@ pub fn moves(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
         halves
             .flat_map(|(matrix, half)| {
                 let (row, column) = (lane / 4, lane % 4 * 2 + half);
-                let value = if transposed { number(matrix, column, row) } else { number(matrix, row, column) };
+                let value =
+                    if transposed { number(matrix, column, row) } else { number(matrix, row, column) };
                 value.to_le_bytes()
             })
             .collect()

@@ -20,7 +20,7 @@ pub fn wait(parity: u32) -> String {
 pub fn make(arrivals: u32) -> String {
     format!(
         "mov.u32 %r10, barrier;
-    setp.eq.u32 %p9, %tid, 0;
+    setp.eq.u32 %p9, %thread, 0;
     @%p9 mbarrier.init.shared::cta.b64 [%r10], {arrivals};
     fence.mbarrier_init.release.cluster;
     bar.sync 0;"
@@ -39,12 +39,12 @@ fn rendezvous(arrivals: u32, arrive: &str) -> Case {
     let mut case = Case::new(format!(
         "{}
     mov.u32 %r0, buffer;
-    mad.lo.u32 %r1, %tid, 16, %r0;
+    mad.lo.u32 %r1, %thread, 16, %r0;
     ld.global.v2.b64 {{%d0, %d1}}, [%src];
     st.shared.v2.b64 [%r1], {{%d0, %d1}};
     {arrive}
     {}
-    xor.b32 %r2, %tid, 32;
+    xor.b32 %r2, %thread, 32;
     mad.lo.u32 %r1, %r2, 16, %r0;
     ld.shared.v2.b64 {{%d0, %d1}}, [%r1];
     st.global.v2.b64 [%dst], {{%d0, %d1}};
@@ -68,7 +68,10 @@ pub fn local(opcode: &str) -> Vec<Case> {
     vec![
         rendezvous(64, &format!("{arrive} _, [%r10];")),
         rendezvous(64, &format!("{arrive} %d5, [%r10];")),
-        rendezvous(64, &format!("and.b32 %r3, %tid, 1;\n    setp.eq.u32 %p1, %r3, 0;\n    @%p1 {arrive} _, [%r10], 2;")),
+        rendezvous(
+            64,
+            &format!("and.b32 %r3, %thread, 1;\n    setp.eq.u32 %p1, %r3, 0;\n    @%p1 {arrive} _, [%r10], 2;"),
+        ),
     ]
 }
 
@@ -80,13 +83,15 @@ pub fn remote(opcode: &str) -> Vec<Case> {
         true => format!("{opcode} [%r4], {{%d0, %d1}}, [%r5];"),
         false => {
             let arrive = "mbarrier.arrive.shared::cluster.b64";
-            format!("st.shared::cluster.v2.b64 [%r4], {{%d0, %d1}};\n    fence.acq_rel.cluster;\n    {arrive} _, [%r5];")
+            format!(
+                "st.shared::cluster.v2.b64 [%r4], {{%d0, %d1}};\n    fence.acq_rel.cluster;\n    {arrive} _, [%r5];"
+            )
         }
     };
     let mut case = Case::new(format!(
         "{}
     mov.u32 %r0, buffer;
-    mad.lo.u32 %r1, %tid, 16, %r0;
+    mad.lo.u32 %r1, %thread, 16, %r0;
     ld.global.v2.b64 {{%d0, %d1}}, [%src];
     {}
     barrier.cluster.arrive.relaxed.aligned;
@@ -116,7 +121,7 @@ pub fn thread_copies(opcode: &str) -> Vec<Case> {
         let count = source.map_or(String::new(), |source| format!(", {source}"));
         let mut case = Case::new(format!(
             "mov.u32 %r0, buffer;
-    mad.lo.u32 %r0, %tid, 16, %r0;
+    mad.lo.u32 %r0, %thread, 16, %r0;
     st.shared.v2.b64 [%r0], {{-1, -1}};
     {opcode} [%r0], [%src], {bytes}{count}{policy};
     cp.async.commit_group;
@@ -144,7 +149,7 @@ pub fn thread_copies(opcode: &str) -> Vec<Case> {
 pub fn groups() -> Vec<Case> {
     let mut case = Case::new(
         "mov.u32 %r0, buffer;
-    mad.lo.u32 %r0, %tid, 32, %r0;
+    mad.lo.u32 %r0, %thread, 32, %r0;
     cp.async.ca.shared.global [%r0], [%src], 16;
     cp.async.commit_group;
     cp.async.ca.shared.global [%r0+16], [%src+16], 16;
@@ -167,12 +172,12 @@ pub fn copy_arrivals(opcode: &str) -> Vec<Case> {
     let mut case = Case::new(format!(
         "{}
     mov.u32 %r0, buffer;
-    mad.lo.u32 %r1, %tid, 16, %r0;
+    mad.lo.u32 %r1, %thread, 16, %r0;
     cp.async.cg.shared.global [%r1], [%src], 16;
     {opcode} [%r10];
     {own}
     {}
-    xor.b32 %r2, %tid, 32;
+    xor.b32 %r2, %thread, 32;
     mad.lo.u32 %r1, %r2, 16, %r0;
     ld.shared.v2.b64 {{%d0, %d1}}, [%r1];
     st.global.v2.b64 [%dst], {{%d0, %d1}};
@@ -194,7 +199,7 @@ pub fn bulk_load(opcode: &str) -> Vec<Case> {
     @%p9 mbarrier.arrive.expect_tx.shared::cta.b64 _, [%r10], %r1;
     @%p9 {opcode} [%r0], [%in], %r1, [%r10], 0x12f0000000000000;
     {}
-    mad.lo.u32 %r2, %tid, {SLOT}, %r0;
+    mad.lo.u32 %r2, %thread, {SLOT}, %r0;
     ld.shared.v2.b64 {{%d0, %d1}}, [%r2];
     st.global.v2.b64 [%dst], {{%d0, %d1}};
     bar.sync 0;
@@ -212,7 +217,7 @@ pub fn bulk_store(store: &str) -> Vec<Case> {
     let policy = if store.contains("cache_hint") { ", 0x12f0000000000000" } else { "" };
     let mut case = Case::new(format!(
         "mov.u32 %r0, buffer;
-    mad.lo.u32 %r0, %tid, 32, %r0;
+    mad.lo.u32 %r0, %thread, 32, %r0;
     ld.global.v2.b64 {{%d0, %d1}}, [%src];
     st.shared.v2.b64 [%r0], {{%d0, %d1}};
     st.shared.v2.b64 [%r0+16], {{%d1, %d0}};

@@ -18,13 +18,17 @@ fn home(space: Space, of_input: bool) -> Home {
     match space {
         Space::Shared => Home {
             variables: shared,
-            address: "mov.b64 %d100, buffer;\n    mad.wide.u32 %d100, %tid, 64, %d100;",
+            address: "mov.b64 %d100, buffer;\n    mad.wide.u32 %d100, %thread, 64, %d100;",
             space: ".shared",
         },
         Space::Local => Home { variables: local, address: "mov.b64 %d100, buffer;", space: ".local" },
         Space::Param => Home { variables: "", address: "mov.b64 %d100, value;", space: ".param" },
         // A generic address of global memory is the same.
-        _ => Home { variables: "", address: if of_input { "mov.b64 %d100, %src;" } else { "mov.b64 %d100, %dst;" }, space: ".global" },
+        _ => Home {
+            variables: "",
+            address: if of_input { "mov.b64 %d100, %src;" } else { "mov.b64 %d100, %dst;" },
+            space: ".global",
+        },
     }
 }
 
@@ -82,7 +86,9 @@ pub fn loads(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
     let stores: String = registers
         .iter()
         .enumerate()
-        .map(|(index, register)| format!("st.global.b{} [%dst+{}], {register};\n    ", 8 * width, index * width))
+        .map(|(index, register)| {
+            format!("st.global.b{} [%dst+{}], {register};\n    ", 8 * width, index * width)
+        })
         .collect();
     let policy = policy(modifiers);
     let body = format!("{address}\n    {fill}{opcode} {operand}, [%d100+16]{policy};\n    {stores}");
@@ -109,11 +115,16 @@ pub fn stores(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
     let loads: String = registers
         .iter()
         .enumerate()
-        .map(|(index, register)| format!("ld.global.b{} {register}, [%src+{}];\n    ", 8 * width, index * width))
+        .map(|(index, register)| {
+            format!("ld.global.b{} {register}, [%src+{}];\n    ", 8 * width, index * width)
+        })
         .collect();
     let input = |thread: usize| noise_bytes(thread, SLOT);
     let stored = move |thread: usize| -> Vec<u8> {
-        input(thread)[..width * elements].chunks(width).flat_map(|register| register[..bytes].to_vec()).collect()
+        input(thread)[..width * elements]
+            .chunks(width)
+            .flat_map(|register| register[..bytes].to_vec())
+            .collect()
     };
     if space == Space::Param {
         return vec![argument(opcode, ty, &loads, &operand).slots(input, stored)];
@@ -210,11 +221,52 @@ pub fn addresses(opcode: &str, modifiers: &[Modifier]) -> Vec<Case> {
     st.global.b64 [%dst], %d0;"
         )
     } else {
-        format!("{address}\n    {fill}{opcode} %d101, %d100;\n    ld.b64 %d0, [%d101];\n    st.global.b64 [%dst], %d0;")
+        format!(
+            "{address}\n    {fill}{opcode} %d101, %d100;\n    ld.b64 %d0, [%d101];\n    st.global.b64 [%dst], %d0;"
+        )
     };
     let expected = |thread: usize| match question {
         true => [1u32.to_le_bytes(), 0u32.to_le_bytes()].concat(),
         false => input(thread)[..8].to_vec(),
     };
+    vec![Case::new(body).variables(variables).slots(input, expected)]
+}
+
+/// A load from the same address in all threads.
+pub fn uniform_load(opcode: &str) -> Vec<Case> {
+    let body = format!("{opcode} {{%r0, %r1}}, [%in+8];\n    st.global.v2.b32 [%dst], {{%r0, %r1}};");
+    vec![Case::new(body).slots(|thread| noise_bytes(thread, SLOT), |_| noise_bytes(0, SLOT)[8..16].to_vec())]
+}
+
+/// What is discarded may be written anew.
+pub fn discard(opcode: &str) -> Vec<Case> {
+    let body = format!(
+        "shl.b32 %r0, %thread, 31;
+    setp.eq.u32 %p0, %r0, 0;
+    @%p0 {opcode} [%dst], 128;
+    bar.warp.sync -1;
+    {}",
+        copy("%src", ".global", "%dst", ".global")
+    );
+    let input = |thread: usize| noise_bytes(thread, SLOT);
+    vec![Case::new(body).slots(input, input)]
+}
+
+/// Zeros over a part of the threads' bytes in shared memory.
+pub fn zeros(opcode: &str) -> Vec<Case> {
+    let Home { variables, address, space } = home(Space::Shared, true);
+    let (fill, read) = (copy("%src", ".global", "%d100", space), copy("%d100", space, "%dst", ".global"));
+    let body = format!(
+        "{address}
+    {fill}bar.sync 0;
+    mov.b64 %d0, 1024;
+    mov.b64 %d1, buffer;
+    setp.eq.u32 %p0, %thread, 0;
+    @%p0 {opcode} [%d1], %d0, 0;
+    bar.sync 0;
+    {read}"
+    );
+    let input = |thread: usize| noise_bytes(thread, SLOT);
+    let expected = |thread: usize| if thread < 1024 / SLOT { vec![0; SLOT] } else { input(thread) };
     vec![Case::new(body).variables(variables).slots(input, expected)]
 }

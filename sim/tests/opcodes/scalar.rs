@@ -10,7 +10,8 @@ use std::fmt::Write;
 
 /// The kernels for one opcode: every lane has operands of its own.
 pub fn cases(opcode: &str, form: &'static Form, modifiers: &[Modifier]) -> Vec<Case> {
-    let specs: Vec<&OperandSpec> = form.operands.iter().filter(|spec| spec.presence == Presence::Always).collect();
+    let specs: Vec<&OperandSpec> =
+        form.operands.iter().filter(|spec| spec.presence == Presence::Always).collect();
     let types: Vec<Type> = specs.iter().map(|spec| type_of(spec, modifiers)).collect();
     let reads = || specs.iter().zip(&types).filter(|(spec, _)| spec.access == Access::Read);
     let words: Vec<String> = Instruction {
@@ -29,7 +30,8 @@ pub fn cases(opcode: &str, form: &'static Form, modifiers: &[Modifier]) -> Vec<C
     for (index, (_, ty)) in reads().enumerate() {
         load(&mut body, index, *ty);
     }
-    let operands: Vec<String> = reads().enumerate().map(|(index, (_, ty))| register(index + 1, *ty)).collect();
+    let operands: Vec<String> =
+        reads().enumerate().map(|(index, (_, ty))| register(index + 1, *ty)).collect();
     let result = types[0];
     writeln!(body, "{opcode} {}, {};", register(0, result), operands.join(", ")).expect("memory suffices");
     store(&mut body, result);
@@ -62,11 +64,14 @@ pub fn cases(opcode: &str, form: &'static Form, modifiers: &[Modifier]) -> Vec<C
 
 /// The type of an operand; of predicates `Pred`.
 fn type_of(spec: &OperandSpec, modifiers: &[Modifier]) -> Type {
-    let types = || modifiers.iter().filter_map(|word| if let Modifier::Type(ty) = word { Some(*ty) } else { None });
+    let types =
+        || modifiers.iter().filter_map(|word| if let Modifier::Type(ty) = word { Some(*ty) } else { None });
     let ty = match spec.expect {
         Expect::Type(ty) => ty,
         Expect::Predicate => Type::Pred,
-        Expect::Slot(_) if spec.access == Access::Write || types().count() == 1 => types().next().expect("a type"),
+        Expect::Slot(_) if spec.access == Access::Write || types().count() == 1 => {
+            types().next().expect("a type")
+        }
         // Of two types the second is that of the sources; a `mov` has one for both.
         _ => types().last().expect("a type"),
     };
@@ -99,7 +104,9 @@ fn register(index: usize, ty: Type) -> String {
 fn load(body: &mut String, index: usize, ty: Type) {
     let (to, at) = (register(index + 1, ty), 16 * index);
     let text = match ty {
-        Type::Pred => format!("ld.global.b32 %r{0}, [%src+{at}];\n    setp.ne.b32 {to}, %r{0}, 0;", 100 + index),
+        Type::Pred => {
+            format!("ld.global.b32 %r{0}, [%src+{at}];\n    setp.ne.b32 {to}, %r{0}, 0;", 100 + index)
+        }
         _ => format!("ld.global.b{} {to}, [%src+{at}];", ty.bits()),
     };
     writeln!(body, "{text}").expect("memory suffices");

@@ -11,17 +11,17 @@ fn word(value: u32) -> Vec<u8> {
     value.to_le_bytes().to_vec()
 }
 
-/// Every thread leaves its word in shared memory, meets the others, and reads that of the thread `%tid ^ 32` (of the
+/// Every thread leaves its word in shared memory, meets the others, and reads that of the thread `%thread ^ 32` (of the
 /// next lane in a CTA of one warp).
 fn meeting(barrier: &str, threads: u32) -> Case {
     let distance = if threads > 32 { 32 } else { 1 };
     let mut case = Case::new(format!(
         "ld.global.b32 %r0, [%src];
     mov.u32 %r1, cells;
-    mad.lo.u32 %r2, %tid, 4, %r1;
+    mad.lo.u32 %r2, %thread, 4, %r1;
     st.shared.b32 [%r2], %r0;
     {barrier}
-    xor.b32 %r3, %tid, {distance};
+    xor.b32 %r3, %thread, {distance};
     mad.lo.u32 %r4, %r3, 4, %r1;
     ld.shared.b32 %r5, [%r4];
     st.global.b32 [%dst], %r5;"
@@ -41,7 +41,7 @@ pub fn cta_barrier(opcode: &str) -> Vec<Case> {
     if opcode == "barrier.sync" {
         // Not aligned: the lanes may come one after the other.
         let body = format!(
-            "and.b32 %r10, %tid, 1;
+            "and.b32 %r10, %thread, 1;
     setp.eq.b32 %p0, %r10, 0;
     @%p0 bra EVEN;
     {opcode} 1, 64;
@@ -58,7 +58,7 @@ pub fn cta_barrier(opcode: &str) -> Vec<Case> {
 /// The first warp arrives, the second one waits for it.
 pub fn cta_arrival(opcode: &str) -> Vec<Case> {
     let body = format!(
-        "setp.ge.u32 %p0, %tid, 32;
+        "setp.ge.u32 %p0, %thread, 32;
     @%p0 bra WAITS;
     mov.u32 %r10, 2;
     mov.u32 %r11, 64;
@@ -90,7 +90,7 @@ pub fn cluster_barrier(opcode: &str) -> Vec<Case> {
     let mut case = Case::new(format!(
         "ld.global.b32 %r0, [%src];
     mov.u32 %r1, cells;
-    mad.lo.u32 %r1, %tid, 4, %r1;
+    mad.lo.u32 %r1, %thread, 4, %r1;
     st.shared.b32 [%r1], %r0;
     fence.acq_rel.cluster;
     {barrier}
@@ -109,12 +109,13 @@ pub fn cluster_barrier(opcode: &str) -> Vec<Case> {
 /// A fence, or another instruction without a result, between writing a word and saying so in one warp, and between
 /// hearing of it and reading it in the other.
 pub fn fence(opcode: &str) -> Vec<Case> {
-    let operands = if opcode.starts_with("fence.proxy.tensormap::generic.acquire") { " [%in], 128" } else { "" };
+    let operands =
+        if opcode.starts_with("fence.proxy.tensormap::generic.acquire") { " [%in], 128" } else { "" };
     let mut case = Case::new(format!(
         "mov.u32 %r1, flags;
-    and.b32 %r2, %tid, 31;
+    and.b32 %r2, %thread, 31;
     mad.lo.u32 %r1, %r2, 4, %r1;
-    setp.ge.u32 %p0, %tid, 32;
+    setp.ge.u32 %p0, %thread, 32;
     @!%p0 st.shared.b32 [%r1], 0;
     bar.sync 0;
     @%p0 bra READER;
@@ -146,7 +147,7 @@ pub fn vote(opcode: &str) -> Vec<Case> {
             true => format!("{opcode} %r0, %p0, -1;"),
             false => format!("{opcode} %p1, %p0, -1;\n    selp.b32 %r0, 1, 0, %p1;"),
         };
-        let body = format!("setp.lt.u32 %p0, %tid, {ayes};\n    {vote}\n    st.global.b32 [%dst], %r0;");
+        let body = format!("setp.lt.u32 %p0, %thread, {ayes};\n    {vote}\n    st.global.b32 [%dst], %r0;");
         let expected = match () {
             () if ballot => ((1u64 << ayes) - 1) as u32,
             () if opcode.contains("all") => u32::from(ayes == 32),
@@ -160,8 +161,11 @@ pub fn vote(opcode: &str) -> Vec<Case> {
 /// The lanes with the same value.
 pub fn matching(opcode: &str) -> Vec<Case> {
     let value = |lane: usize| noise(lane as u64 % 5) as u32;
-    let body = format!("ld.global.b32 %r0, [%src];\n    {opcode} %r1, %r0, -1;\n    st.global.b32 [%dst], %r1;");
-    let same = move |lane: usize| (0..32).filter(|other| value(*other) == value(lane)).fold(0u32, |set, other| set | 1 << other);
+    let body =
+        format!("ld.global.b32 %r0, [%src];\n    {opcode} %r1, %r0, -1;\n    st.global.b32 [%dst], %r1;");
+    let same = move |lane: usize| {
+        (0..32).filter(|other| value(*other) == value(lane)).fold(0u32, |set, other| set | 1 << other)
+    };
     vec![Case::new(body).slots(|lane| word(value(lane)), |lane| word(same(lane)))]
 }
 
@@ -175,7 +179,8 @@ pub fn redux(opcode: &str) -> Vec<Case> {
     };
     let or = opcode.contains("or");
     let given = move |lane| if or { given(lane) >> 16 & 0x5a5a } else { given(lane) };
-    let body = format!("ld.global.b32 %r0, [%src];\n    {opcode} %r1, %r0, -1;\n    st.global.b32 [%dst], %r1;");
+    let body =
+        format!("ld.global.b32 %r0, [%src];\n    {opcode} %r1, %r0, -1;\n    st.global.b32 [%dst], %r1;");
     vec![Case::new(body).slots(|lane| word(given(lane)), |_| word(expected))]
 }
 
@@ -197,7 +202,7 @@ pub fn shuffle(opcode: &str) -> Vec<Case> {
     ));
     let each = Case::new(format!(
         "ld.global.b32 %r0, [%src];
-    mul.lo.u32 %r2, %tid, 3;
+    mul.lo.u32 %r2, %thread, 3;
     and.b32 %r2, %r2, 31;
     mov.u32 %r3, {clamp};
     mov.u32 %r4, -1;
@@ -231,7 +236,7 @@ pub fn election(opcode: &str) -> Vec<Case> {
         Case::new(body)
     };
     let won = || [word(1), word(1)].concat();
-    let half = "setp.ge.u32 %p2, %tid, 16;\n    @%p2 ret;\n    mov.u32 %r10, 0xffff;";
+    let half = "setp.ge.u32 %p2, %thread, 16;\n    @%p2 ret;\n    mov.u32 %r10, 0xffff;";
     vec![
         case("-1", "").slots(|_| vec![], |_| won()),
         case("%r10", half).slots(|_| vec![], |lane| if lane < 16 { won() } else { vec![] }),

@@ -46,7 +46,9 @@ fn places(rank: usize) -> Vec<Option<usize>> {
 
 /// What a load brings: the elements of the box, zeros outside.
 fn boxed(rank: usize, tensor: &[u8]) -> Vec<u8> {
-    let element = |place: Option<usize>| place.map_or([0; 4], |at| tensor[4 * at..][..4].try_into().expect("four bytes"));
+    let element = |place: Option<usize>| {
+        place.map_or([0; 4], |at| tensor[4 * at..][..4].try_into().expect("four bytes"))
+    };
     places(rank).into_iter().flat_map(element).collect()
 }
 
@@ -57,13 +59,13 @@ fn coordinates(rank: usize) -> String {
 /// Copies so many bytes at shared address `%r0` to the output of the CTA, word by word.
 fn read_back(bytes: usize) -> String {
     format!(
-        "mad.lo.u32 %r20, %tid, 4, %r0;
+        "mad.lo.u32 %r20, %thread, 4, %r0;
     mov.u32 %r21, {bytes};
     mul.lo.u32 %r21, %r21, %rank;
-    mad.lo.u32 %r21, %tid, 4, %r21;
+    mad.lo.u32 %r21, %thread, 4, %r21;
     cvt.u64.u32 %d20, %r21;
     add.u64 %d20, %d20, %out;
-    mov.u32 %r22, %tid;
+    mov.u32 %r22, %thread;
     COPY:
     setp.ge.u32 %p8, %r22, {};
     @%p8 bra COPIED;
@@ -93,8 +95,13 @@ pub fn loads(opcode: &str) -> Vec<Case> {
     let multicast = opcode.contains(".multicast");
     let hint = if opcode.contains("cache_hint") { ", 0x12f0000000000000" } else { "" };
     let mask = if multicast { ", %h0" } else { "" };
-    let leader = if multicast { "setp.eq.u32 %p7, %rank, 0;\n    and.pred %p7, %p7, %p9;" } else { "and.pred %p7, %p9, %p9;" };
-    let meet = if multicast { "barrier.cluster.arrive.aligned;\n    barrier.cluster.wait.aligned;" } else { "" };
+    let leader = if multicast {
+        "setp.eq.u32 %p7, %rank, 0;\n    and.pred %p7, %p7, %p9;"
+    } else {
+        "and.pred %p7, %p9, %p9;"
+    };
+    let meet =
+        if multicast { "barrier.cluster.arrive.aligned;\n    barrier.cluster.wait.aligned;" } else { "" };
     let mut case = Case::new(format!(
         "{}
     {MAP}
@@ -128,9 +135,9 @@ pub fn stores(opcode: &str) -> Vec<Case> {
     let mut case = Case::new(format!(
         "{MAP}
     mov.u32 %r0, buffer;
-    mad.lo.u32 %r1, %tid, 4, %r0;
-    mad.wide.u32 %d0, %tid, 4, %in;
-    mov.u32 %r2, %tid;
+    mad.lo.u32 %r1, %thread, 4, %r0;
+    mad.wide.u32 %d0, %thread, 4, %in;
+    mov.u32 %r2, %thread;
     FILL:
     ld.global.b32 %r3, [%d0];
     st.shared.b32 [%r1], %r3;
@@ -141,7 +148,7 @@ pub fn stores(opcode: &str) -> Vec<Case> {
     @%p0 bra FILL;
     fence.proxy.async.shared::cta;
     bar.sync 0;
-    setp.ne.u32 %p1, %tid, 0;
+    setp.ne.u32 %p1, %thread, 0;
     @%p1 bra DONE;
     {opcode} [%d10, {{{}}}], [%r0];
     cp.async.bulk.commit_group;
@@ -172,8 +179,8 @@ fn edited(wrong: TileSpec, edit: &str, right: TileSpec, tensor: Vec<u8>, expecte
         "{}
     mov.u32 %r0, buffer;
     mov.u32 %r5, edited;
-    mad.lo.u32 %r6, %tid, 4, %r5;
-    mad.wide.u32 %d1, %tid, 4, 0;
+    mad.lo.u32 %r6, %thread, 4, %r5;
+    mad.wide.u32 %d1, %thread, 4, 0;
     mov.b64 %d2, map;
     add.u64 %d2, %d2, %d1;
     ld.param.b32 %r7, [%d2];
@@ -215,7 +222,9 @@ pub fn edits(opcode: &str) -> Vec<Case> {
     vec![match field {
         Some("global_address") => case(TileSpec { address: 16, ..right }, one("%in")),
         Some("rank") => case(TileSpec { strides: [4, row[1], 1024, 0, 0], rank: 3, ..right }, one("1")),
-        Some("box_dim") => case(TileSpec { box_dims: [4, 4, 1, 1, 1], ..right }, one(&format!("0x0, {}", BOX[0]))),
+        Some("box_dim") => {
+            case(TileSpec { box_dims: [4, 4, 1, 1, 1], ..right }, one(&format!("0x0, {}", BOX[0])))
+        }
         Some("global_dim") => {
             case(TileSpec { dims: [row[0], 2, 1, 1, 1], ..right }, one(&format!("1, {}", DIMS[1])))
         }
@@ -223,10 +232,17 @@ pub fn edits(opcode: &str) -> Vec<Case> {
             case(TileSpec { strides: [4, 2 * row[1], 0, 0, 0], ..right }, one(&format!("0x0, {}", row[1])))
         }
         Some("element_stride") => case(TileSpec { element_strides: [1, 2, 1, 1, 1], ..right }, one("1, 1")),
-        Some("elemtype") => case(TileSpec { element: ElementType::F64, strides: [8, row[1], 0, 0, 0], ..right }, one("2")),
+        Some("elemtype") => {
+            case(TileSpec { element: ElementType::F64, strides: [8, row[1], 0, 0, 0], ..right }, one("2"))
+        }
         Some("swizzle_mode") => {
             // Within each row of 32 bytes the 16-byte halves change places in every other 128 bytes.
-            let swizzled = TileSpec { swizzle: Swizzle::B32, box_dims: [8, 8, 1, 1, 1], dims: [row[0], 16, 1, 1, 1], ..right };
+            let swizzled = TileSpec {
+                swizzle: Swizzle::B32,
+                box_dims: [8, 8, 1, 1, 1],
+                dims: [row[0], 16, 1, 1, 1],
+                ..right
+            };
             let tensor = noise_bytes(4, (4 * row[0] * 16) as usize);
             let mut expected = Vec::new();
             for line in 0..8 {
@@ -244,4 +260,14 @@ pub fn edits(opcode: &str) -> Vec<Case> {
 /// The copy of an edited map to global memory, and the fence before its use.
 pub fn publications() -> Vec<Case> {
     edits("tensormap.replace.tile.box_dim.shared::cta.b1024.b32")
+}
+
+/// A prefetch of the box, which changes nothing.
+pub fn prefetches(opcode: &str) -> Vec<Case> {
+    let rank = rank_of(opcode);
+    let body =
+        format!("{MAP}\n    {opcode} [%d10, {{{}}}];\n    st.global.b32 [%dst], %thread;", coordinates(rank));
+    let mut case = Case::new(body).slots(|_| vec![0; 64], |thread| (thread as u32).to_le_bytes().to_vec());
+    case.map = Some((spec(rank), false));
+    vec![case]
 }

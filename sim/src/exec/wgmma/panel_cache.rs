@@ -2,10 +2,10 @@
 //!
 //! The warpgroups of a CTA multiply different rows of A with the same B: the second finds B decoded.
 
-use super::matrix_operand::Lines;
+use crate::exec::matrix_operand::Lines;
 use crate::memory::{DEFINED, SHARED_DATA_OFFSET, SharedMemory};
 use crate::report::{Fault, Rule};
-use crate::tensor_core::descriptor::{CHUNK, Descriptor, DescriptorError, Major, SharedOperand};
+use crate::tensor_core::descriptor::{CHUNK, Descriptor, DescriptorError, Major, SharedOperand, Swizzle};
 use crate::tensor_core::{Format, Panel, Precision};
 
 /// Panels kept. A stage of a pipeline has about a dozen.
@@ -22,6 +22,8 @@ pub struct Operand {
     pub format: Format,
     /// Rows of A or columns of B.
     pub lines: usize,
+    /// Extent of k in 32 bytes: 1, or 2 for what meets sparse A.
+    pub steps: usize,
     /// Whether the elements change their sign.
     pub negated: bool,
     /// `A` or `B`, for messages.
@@ -29,8 +31,8 @@ pub struct Operand {
 }
 
 impl Operand {
-    /// Where its elements lie, counted from the data of the CTA's shared memory.
-    fn locate(&self) -> Result<SharedOperand, Box<Fault>> {
+    /// Where the elements of a step lie, counted from the data of the CTA's shared memory.
+    fn locate(&self, step: usize) -> Result<SharedOperand, Box<Fault>> {
         let descriptor = Descriptor::decode(self.descriptor).map_err(|error| self.fault(&error))?;
         // The swizzle looks at address bits below the reserved part's size: it stays the same.
         let start = descriptor.start.checked_sub(SHARED_DATA_OFFSET).ok_or_else(|| {
@@ -39,6 +41,13 @@ impl Operand {
                 "its start lies in the first 1 KiB of shared memory, which the system keeps",
             )
         })?;
+        // From one step to the next: two chunks of 16 bytes along k, or two blocks of 8 k.
+        let distance = match (self.major, descriptor.swizzle) {
+            (Major::K, Swizzle::None) | (Major::Mn, Swizzle::None) => 2 * descriptor.leading,
+            (Major::K, _) => 2 * CHUNK as u32,
+            (Major::Mn, _) => 2 * descriptor.stride,
+        };
+        let start = start + step as u32 * distance;
         SharedOperand::new(Descriptor { start, ..descriptor }, self.major, self.format, self.lines)
             .map_err(|error| self.fault(&error))
     }
@@ -75,63 +84,91 @@ impl Operand {
         ))
     }
 
-    /// The elements of k.
+    /// The elements of k in a step.
     const fn depth(&self) -> usize {
         256 / self.format.bits() as usize
     }
 
     /// The lines with an undefined byte, and the range of bytes that the operand reads.
-    fn examine(
-        &self,
-        located: &SharedOperand,
-        shared: &SharedMemory,
-    ) -> Result<(Lines, u32, u32), Box<Fault>> {
+    fn examine(&self, shared: &SharedMemory) -> Result<(Lines, u32, u32), Box<Fault>> {
         let (data, flags) = all(shared);
-        let (mut first, mut last, mut defined) = (u32::MAX, 0, DEFINED);
-        for address in located.chunks() {
-            let chunk = flags.get(address as usize..).and_then(|tail| tail.first_chunk::<CHUNK>());
-            let chunk = chunk
-                .ok_or_else(|| self.fault(&DescriptorError::OutOfBounds { address, size: data.len() }))?;
-            defined &= chunk.iter().fold(DEFINED, |all, flag| all & flag);
-            first = first.min(address);
-            last = last.max(address);
-        }
+        let (mut first, mut last) = (u32::MAX, 0);
         let mut undefined = Lines::default();
-        if defined != DEFINED {
-            let bytes = self.format.bits() / 8;
-            for line in 0..self.lines {
-                let known = (0..self.depth()).all(|k| {
-                    let address = located.address(line, k);
-                    flags[address as usize..(address + bytes) as usize].iter().all(|flag| *flag == DEFINED)
-                });
-                if !known {
-                    undefined.insert(line);
-                }
+        for step in 0..self.steps {
+            let located = self.locate(step)?;
+            let mut defined = DEFINED;
+            for address in located.chunks() {
+                let chunk = flags.get(address as usize..).and_then(|tail| tail.first_chunk::<CHUNK>());
+                let chunk = chunk
+                    .ok_or_else(|| self.fault(&DescriptorError::OutOfBounds { address, size: data.len() }))?;
+                defined &= chunk.iter().fold(DEFINED, |all, flag| all & flag);
+                first = first.min(address);
+                last = last.max(address);
+            }
+            if defined != DEFINED {
+                self.find_undefined(&located, flags, &mut undefined);
             }
         }
         Ok((undefined, first, last + CHUNK as u32 - first))
     }
 
-    /// The matrix in words of 32 bits, line by line, and the lines that are undefined.
+    #[cold]
+    fn find_undefined(&self, located: &SharedOperand, flags: &[u8], undefined: &mut Lines) {
+        let bytes = self.format.bits() / 8;
+        for line in 0..self.lines {
+            let known = (0..self.depth()).all(|k| {
+                let address = located.address(line, k);
+                flags[address as usize..(address + bytes) as usize].iter().all(|flag| *flag == DEFINED)
+            });
+            if !known {
+                undefined.insert(line);
+            }
+        }
+    }
+
+    /// The elements' bits, line by line, and the lines that are undefined.
     ///
     /// # Errors
     ///
     /// If the descriptor is wrong, or the matrix does not lie in shared memory.
-    pub fn words(&self, shared: &SharedMemory) -> Result<(Vec<u32>, Lines), Box<Fault>> {
-        let located = self.locate()?;
-        let (undefined, ..) = self.examine(&located, shared)?;
+    pub fn elements(&self, shared: &SharedMemory) -> Result<(Vec<u32>, Lines), Box<Fault>> {
+        let (undefined, ..) = self.examine(shared)?;
         let (data, _) = all(shared);
-        let word = |line, k| {
-            let at = located.address(line, k) as usize;
-            u32::from_le_bytes(data[at..at + 4].try_into().expect("four bytes"))
-        };
-        Ok((
-            (0..self.lines)
-                .flat_map(|line| (0..8).map(move |k| (line, k)))
-                .map(|(line, k)| word(line, k))
-                .collect(),
-            undefined,
-        ))
+        let mut elements = vec![0; self.lines * self.depth() * self.steps];
+        let bytes = self.format.bits() as usize / 8;
+        for step in 0..self.steps {
+            let located = self.locate(step)?;
+            for (line, elements) in elements.chunks_exact_mut(self.depth() * self.steps).enumerate() {
+                for (k, element) in elements[step * self.depth()..][..self.depth()].iter_mut().enumerate() {
+                    let at = located.address(line, k) as usize;
+                    let mut word = [0; 4];
+                    word[..bytes].copy_from_slice(&data[at..at + bytes]);
+                    *element = u32::from_le_bytes(word);
+                }
+            }
+        }
+        Ok((elements, undefined))
+    }
+
+    /// Decodes the matrix, which has been [examined](Self::examine).
+    fn decode(
+        &self,
+        shared: &SharedMemory,
+        precision: Precision,
+        panel: &mut Panel,
+    ) -> Result<(), Box<Fault>> {
+        if self.steps == 1 {
+            let gathered = self.locate(0)?.gather(panel, all(shared).0, precision);
+            gathered.map_err(|error| self.fault(&error))?;
+        } else {
+            let depth = self.depth() * self.steps;
+            let (elements, _) = self.elements(shared)?;
+            panel.fill(self.format, self.lines, depth, precision, |line, k| elements[line * depth + k]);
+        }
+        if self.negated {
+            panel.negate();
+        }
+        Ok(())
     }
 }
 
@@ -177,7 +214,7 @@ pub struct PanelCache {
     /// Buffers.
     pub scratch: Scratch,
     /// Buffers of `mma.sync`.
-    pub warp: super::mma::Scratch,
+    pub warp: crate::exec::mma::Scratch,
 }
 
 impl PanelCache {
@@ -204,14 +241,10 @@ impl PanelCache {
                 return Ok(at);
             }
         }
-        let located = operand.locate()?;
-        let (undefined, first, bytes) = operand.examine(&located, shared)?;
+        let (undefined, first, bytes) = operand.examine(shared)?;
         let at = known.unwrap_or_else(|| self.make_room(operand, rank, precision));
         let entry = &mut self.entries[at];
-        located.gather(&mut entry.panel, all(shared).0, precision).map_err(|error| operand.fault(&error))?;
-        if operand.negated {
-            entry.panel.negate();
-        }
+        operand.decode(shared, precision, &mut entry.panel)?;
         entry.undefined = undefined;
         (entry.first, entry.bytes) = (first + shared.base(), bytes);
         (entry.read, entry.used) = (shared.clock(), used);

@@ -1,0 +1,74 @@
+//! Arguments that `ptxsim` does not understand.
+
+/// The arguments, and what it must say.
+pub const ROWS: &[(&[&str], &str)] = &[
+    (
+        &["launch"],
+        r#"error: unrecognized subcommand 'launch'
+
+Usage: ptxsim <COMMAND>
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run"],
+        r#"error: the following required arguments were not provided:
+  <LAUNCH>
+
+Usage: ptxsim run <LAUNCH>
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--race"],
+        r#"error: unexpected argument '--race' found
+
+  tip: to pass '--race' as a value, use '-- --race'
+
+Usage: ptxsim run <LAUNCH>
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--check", "races"],
+        "error: check `races` is not built; there are all, bounds, init, sync",
+    ),
+    (
+        &["run", "launch.json", "--seed", "-1"],
+        r#"error: unexpected argument '-1' found
+
+  tip: to pass '-1' as a value, use '-- -1'
+
+Usage: ptxsim run [OPTIONS] <LAUNCH>
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--precision", "fast"],
+        r#"error: invalid value 'fast' for '--precision <PRECISION>'
+  [possible values: exact, hardware]
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--budget", "many"],
+        r#"error: invalid value 'many' for '--budget <BUDGET>': invalid digit found in string
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--counters", "missing/counters.json"],
+        "error: cannot write missing/counters.json: No such file or directory (os error 2)",
+    ),
+    (
+        &["check"],
+        r#"error: the following required arguments were not provided:
+  <FILE>
+
+Usage: ptxsim check <FILE>
+
+For more information, try '--help'."#,
+    ),
+    (&["check", "kernel.ptx"], "error: kernel.ptx: No such file or directory (os error 2)"),
+    (&["check", "launch.json"], "error: launch.json: line 1, column 1: expected `.version`, found `{`"),
+];
