@@ -112,7 +112,7 @@ fn the_files_that_the_rows_change_are_right() {
     assert!(output.stdout.is_empty() && output.stderr.is_empty());
     let output = Case::new("right module", &[]).ptxsim(&["check", "kernels.ptx"]);
     assert_eq!(output.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "kernels.ptx: sm_90a with 7 functions, no errors\n");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "kernels.ptx: sm_90a with 10 functions, no errors\n");
 }
 
 /// A folder whose launch file is about another kernel of the module.

@@ -18,6 +18,7 @@
 //! The report must be about the line that is marked `<- here`, and about the one marked `<- other` as the other party;
 //! without a mark it must name no line. Replacing each line that has a `fix:` by what follows it gives the corrected
 //! twin. `BLESS=1` rewrites the reports; verdict, rule and lines are never rewritten.
+#![cfg(feature = "ptxsim")]
 
 use rorqual_sim::launch_file::{FileOutcome, LaunchFile, run};
 use rorqual_sim::{Options, Report, Rule};
@@ -27,9 +28,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Seeds under which a wrong program is caught, if it does not say otherwise.
+/// Seeds under which a wrong program is caught, if it does not say otherwise; `RORQUAL_SEEDS` overrides it.
 const SEEDS: u64 = 3;
-/// Seeds under which a corrected twin runs clean.
+/// Seeds under which a corrected twin runs clean; `RORQUAL_SEEDS` overrides it.
 const TWIN_SEEDS: u64 = 10;
 /// Warp instructions of a launch, if the program does not say otherwise.
 const BUDGET: u64 = 5_000_000;
@@ -55,6 +56,11 @@ struct Directives {
     line: u32,
     other_line: Option<u32>,
     report: String,
+}
+
+/// As many seeds as `RORQUAL_SEEDS` says.
+fn seeds_or(default: u64) -> u64 {
+    std::env::var("RORQUAL_SEEDS").map_or(default, |seeds| seeds.parse().expect("RORQUAL_SEEDS is a number"))
 }
 
 fn folder() -> PathBuf {
@@ -95,7 +101,7 @@ impl Program {
         (launch["grid"], launch["block"]) = (json!([1, 1, 1]), json!([1, 1, 1]));
         let (mut buffers, mut arguments) = (json!({}), Vec::new());
         let mut options = Options { threads: 1, instruction_budget: BUDGET, ..Options::default() };
-        let (mut seeds, mut expected, mut report) = (SEEDS, String::new(), String::new());
+        let (mut seeds, mut expected, mut report) = (seeds_or(SEEDS), String::new(), String::new());
         let (mut here, mut other) = (0, None);
         for (line, number) in self.text.lines().zip(1..) {
             let code = line.split("// fix:").next().unwrap_or("");
@@ -208,7 +214,7 @@ impl Program {
         std::fs::write(folder.join(format!("{}.ptx", self.kernel)), &twin.text)
             .map_err(|error| error.to_string())?;
         let directives = twin.directives()?;
-        for seed in 0..TWIN_SEEDS {
+        for seed in 0..seeds_or(TWIN_SEEDS) {
             if let [report, ..] = &twin.run(&directives, &folder, seed)?.reports[..] {
                 return Err(format!("is found wrong when corrected, with seed {seed}:\n{report}"));
             }

@@ -76,7 +76,12 @@ impl Spelling {
         version: Version,
         target: Target,
     ) -> Self {
-        let missing = form.requirements(modifiers).find_map(|since| missing(since, version, target));
+        let mut missing = form.requirements(modifiers).find_map(|since| missing(since, version, target));
+        // The parser sees to this.
+        let in_order = form.order_modifiers(modifiers).is_some_and(|ordered| ordered == modifiers);
+        if !in_order || form.layout(modifiers, count).is_none() {
+            missing = Some(format!("modifiers and operands are not of the form {}", form.text));
+        }
         let filled = fill(form, modifiers);
         let specs = form.layout(modifiers, count).into_iter().flatten();
         let operands = specs.map(|spec| Expected::new(form, spec, modifiers, &filled)).collect();

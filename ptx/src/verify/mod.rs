@@ -1,21 +1,23 @@
 //! Checks a parsed module as ptxas does: what the grammar cannot say. Rules, in checking order:
 //!
-//! 1. Module: `.version` is known, `.target` is known and in that version, its options are.
-//! 2. Variables: the space takes linkage, size and initialiser; alignment is a power of two; vectors have at most 128
+//! 1. References: indices of registers, labels, variables and functions lead somewhere; nothing else is checked if not.
+//! 2. Module: `.version` is known, `.target` is known and in that version, its options are.
+//! 3. Variables: the space takes linkage, size and initialiser; alignment is a power of two; vectors have at most 128
 //!    bits; types are in the version; constants fit their bank.
-//! 3. Functions: what `.extern` declares has no body, what is called has one; parameters fit their space and limits;
+//! 4. Functions: what `.extern` declares has no body, what is called has one; parameters fit their space and limits;
 //!    directives exist since version and target, their values are in range, they do not exclude one another.
-//! 4. Instructions, in source order. Of the forms that modifiers and operand shapes allow, one must pass all of:
+//! 5. Instructions, in source order. Of the forms that modifiers and operand shapes allow, one must pass all of:
 //!    version and target have it; counts, types, spaces and literals of operands, in order; the guard is a predicate;
 //!    the form's own rules. If the parser took another form, the module's instruction is changed to the one that passes.
-//! 5. Control flow: branches go to labels, `brx.idx` to a table, calls agree with the signature.
-//! 6. Kernels: the static shared memory fits.
+//! 6. Control flow: branches go to labels, `brx.idx` to a table, calls agree with the signature.
+//! 7. Kernels: the static shared memory fits.
 
 mod call;
 mod compatible;
 mod declaration;
 mod instruction;
 mod operand;
+mod reference;
 
 use crate::instruction::Instruction;
 use crate::module::{Function, Module, Position, Statement, Version};
@@ -121,6 +123,9 @@ struct Scope<'m> {
 impl Verifier<'_> {
     fn run(&mut self) {
         let module = self.module;
+        if let Err(message) = reference::exist(module) {
+            return self.check(Position::default(), Err(message));
+        }
         self.check(Position::default(), header(module));
         for variable in &module.variables {
             self.check(variable.position, declaration::module_variable(module, variable));

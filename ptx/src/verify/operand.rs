@@ -88,6 +88,9 @@ impl Expected {
 
     /// Whether the operand is what it must be; else what was expected and what was found.
     pub fn check(&self, scope: &Scope<'_>, operand: &Operand) -> Result<(), String> {
+        if !self.spec.fits(operand) {
+            return Err(format!("{} does not fit the form", describe(scope, operand)));
+        }
         match (self.spec.expect, operand) {
             (Expect::Address, Operand::Address(address)) => self.address(scope, address),
             (Expect::Immediate(low, high), Operand::Immediate(literal)) => match literal {

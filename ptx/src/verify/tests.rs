@@ -1,6 +1,7 @@
 //! What messages say, and what verifying changes. Verdicts are compared with those of ptxas in `tests/verdicts.rs`.
 
 use super::*;
+use crate::operand::{Operand, Register};
 use crate::parse;
 
 fn module(version: &str, target: &str, text: &str) -> Module {
@@ -149,4 +150,42 @@ fn the_form_that_passes_is_settled() {
     assert!(after.form.index > before.form.index, "{} {}", before.form.index, after.form.index);
     assert_eq!((&*after.modifiers, &after.operands), (&*before.modifiers, &before.operands));
     assert_eq!(verify(verified.into_module()).unwrap().functions.len(), 1);
+}
+
+#[test]
+fn what_was_changed_for_the_worse_is_refused() {
+    let text = ".visible .entry k() { .reg .b32 %r; loop: mov.b32 %r, 1; bra loop; ret; }";
+    let change = |change: fn(&mut Instruction)| {
+        let mut module = module("8.0", "sm_80", text);
+        for statement in module.functions[0].body.as_mut().unwrap() {
+            if let Statement::Instruction(instruction) = statement {
+                change(instruction);
+            }
+        }
+        verify(module).map(|_| ()).map_err(|error| error.message)
+    };
+    assert_eq!(change(|_| {}), Ok(()));
+    let missing = "`k` refers to a register, label, variable or function that does not exist";
+    let register = change(|instruction| {
+        if instruction.operands.len() == 2 {
+            instruction.operands[0] = Operand::Register(Register(7));
+        }
+    });
+    assert_eq!(register, Err(missing.to_owned()));
+    let label = change(|instruction| {
+        if let Some(Operand::Label(label)) = instruction.operands.first_mut() {
+            label.0 = 3;
+        }
+    });
+    assert_eq!(label, Err(missing.to_owned()));
+    let count = change(|instruction| instruction.operands.clear());
+    assert!(count.unwrap_err().starts_with("`mov.b32`: modifiers and operands are not of the form mov.type"));
+    let modifiers = change(|instruction| instruction.modifiers = [].into());
+    assert!(modifiers.unwrap_err().starts_with("`mov`: modifiers and operands are not of the form mov.type"));
+    let shape = change(|instruction| {
+        if instruction.operands.len() == 1 {
+            instruction.operands[0] = Operand::Sink;
+        }
+    });
+    assert_eq!(shape, Err("`bra`: operand `target`: `_` does not fit the form".to_owned()));
 }

@@ -467,5 +467,6 @@ KINDS = {
 }
 
 
-def prepare(kernel, case, folder, mode):
-    return KINDS[kernel.kind](kernel, case, folder, Rng(f"{kernel.name} {sorted(case.items())}", mode))
+def prepare(kernel, case, folder, mode, seed):
+    rng = Rng(f"{kernel.name} {sorted(case.items())} {seed}", mode)
+    return KINDS[kernel.kind](kernel, case, folder, rng)

@@ -224,13 +224,13 @@ def plausible(folder):
     return problems
 
 
-def simulate(ptxsim, folder, precision, limit):
+def simulate(ptxsim, folder, precision, seed, limit):
     for f in folder.glob("*.out.bin"):
         f.unlink()
     t = time.time()
     try:
         r = subprocess.run(
-            [str(ptxsim), "run", "launch.json", "--precision", precision, "--json"],
+            [str(ptxsim), "run", "launch.json", "--precision", precision, "--seed", seed, "--json"],
             cwd=folder,
             capture_output=True,
             timeout=limit,
@@ -259,6 +259,7 @@ def main():
     p.add_argument("--ptx", type=Path, help="also copy each kernel's PTX to this folder")
     p.add_argument("--ptxsim", type=Path, default=HERE.parents[2] / "target" / "release" / "ptxsim")
     p.add_argument("--precision", default="exact,hardware")
+    p.add_argument("--seed", default="0", help="numbers, comma between: other data, and other chances in ptxsim")
     p.add_argument("--data", choices=["normal", "ints"], default="normal",
                    help="ints: small whole numbers, so that sums are the same in any order")
     p.add_argument("--limit", type=float, default=1800, help="seconds for one ptxsim run")
@@ -307,30 +308,33 @@ def main():
         for case in k.cases:
             if not re.search(args.case, case_name(case)):
                 continue
-            row = {"kernel": k.name, "case": case_name(case), "schedule": k.schedule, "cluster": k.cluster}
-            rows.append(row)
+            about = {"kernel": k.name, "case": case_name(case), "schedule": k.schedule, "cluster": k.cluster}
             folder = record(k, case, out)
             if folder is None:
-                row["record"] = (out / k.name / case_name(case) / "record.log").read_text().strip()[-200:]
+                why = (out / k.name / case_name(case) / "record.log").read_text().strip()[-200:]
+                rows.append(about | {"record": why})
                 bad += 1
-                log(f"{k.name} {row['case']}: not recorded: {row['record']}")
+                log(f"{k.name} {case_name(case)}: not recorded: {why}")
                 continue
-            checker = reference.prepare(k, case, folder, args.data)
-            problems = plausible(folder)
-            if problems:
-                row["record"] = "; ".join(problems)
-                bad += 1
-                log(f"{k.name} {row['case']}: {row['record']}")
-            row["mmac"] = checker.macs / 1e6
-            if args.record_only:
-                continue
-            for precision in args.precision.split(","):
-                verdict, reports, seconds = simulate(args.ptxsim, folder, precision, args.limit)
-                worst = checker.check(folder, precision)
-                row[precision] = {"verdict": verdict, "reports": reports[:4], "seconds": seconds, **worst}
-                if not worst["ok"] or verdict != "ok":
+            for seed in args.seed.split(","):
+                row = about | {"seed": seed}
+                rows.append(row)
+                checker = reference.prepare(k, case, folder, args.data, seed)
+                row["mmac"] = checker.macs / 1e6
+                problems = plausible(folder)
+                if problems:
+                    row["record"] = "; ".join(problems)
                     bad += 1
-                log(f"{k.name} {row['case']} {precision}: {verdict}, {worst['text']}, {seconds:.1f} s")
+                    log(f"{k.name} {row['case']}: {row['record']}")
+                if args.record_only:
+                    break
+                for precision in args.precision.split(","):
+                    verdict, reports, seconds = simulate(args.ptxsim, folder, precision, seed, args.limit)
+                    worst = checker.check(folder, precision)
+                    row[precision] = {"verdict": verdict, "reports": reports[:4], "seconds": seconds, **worst}
+                    if not worst["ok"] or verdict != "ok":
+                        bad += 1
+                    log(f"{k.name} {row['case']} seed {seed} {precision}: {verdict}, {worst['text']}, {seconds:.1f} s")
     print_table(rows, args)
     if args.report:
         args.report.write_text(json.dumps(rows, indent=1))
@@ -338,7 +342,7 @@ def main():
 
 
 def print_table(rows, args):
-    head = ["kernel", "case", "schedule", "cluster", "MMAC"]
+    head = ["kernel", "case", "seed", "schedule", "cluster", "MMAC"]
     precisions = [] if args.record_only else args.precision.split(",")
     for p in precisions:
         head += [p, "err/tol", "s"]
@@ -346,7 +350,8 @@ def print_table(rows, args):
         head += ["launch.json"]
     table = [head]
     for r in rows:
-        line = [r["kernel"], r["case"], r["schedule"], r["cluster"], f"{r['mmac']:.1f}" if "mmac" in r else "-"]
+        line = [r["kernel"], r["case"], r.get("seed", "-"), r["schedule"], r["cluster"]]
+        line += [f"{r['mmac']:.1f}" if "mmac" in r else "-"]
         for p in precisions:
             x = r.get(p)
             line += [x["verdict"], x["text"], f"{x['seconds']:.1f}"] if x else ["-", "-", "-"]
@@ -356,6 +361,12 @@ def print_table(rows, args):
     widths = [max(len(t[i]) for t in table) for i in range(len(head))]
     for t in table:
         print("  ".join(w.ljust(n) for w, n in zip(t, widths)).rstrip())
+    for p in precisions:
+        runs = [r[p] for r in rows if p in r]
+        good = [x for x in runs if x["ok"] and x["verdict"] == "ok"]
+        worst = max((x["ratio"] for x in good), default=0)
+        seconds = sum(x["seconds"] for x in runs)
+        print(f"{p}: {len(good)} of {len(rows)} ok, largest error/tolerance of these {worst:.3f}, {seconds:.0f} s")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ struct Case {
     /// Whether the first step adds to what D holds.
     accumulates: bool,
     saturates: bool,
+    /// The sparsity selector, if A is sparse.
+    sparse: Option<usize>,
 }
 
 impl Default for Case {
@@ -47,6 +49,7 @@ impl Default for Case {
             signs: [1, 1],
             accumulates: true,
             saturates: false,
+            sparse: None,
         }
     }
 }
@@ -84,7 +87,7 @@ impl Layout {
                     }
                 };
                 // The pattern exchanges chunks of 16 bytes by the address bits from 128 on.
-                let offset = offset ^ ((offset / 128 % (width / 16)) * 16);
+                let offset = offset ^ (offset / 128 % (width / 16)) * 16;
                 for byte in 0..bits.div_ceil(8) {
                     image[offset + byte] |= ((matrix.bits_at(line, k) >> (8 * byte)) as u8) << (k * bits % 8);
                 }
@@ -106,8 +109,13 @@ impl Layout {
 }
 
 impl Case {
-    const fn depth(&self) -> usize {
+    /// Elements of k that A holds.
+    const fn a_depth(&self) -> usize {
         256 / self.a.bits()
+    }
+
+    const fn depth(&self) -> usize {
+        if self.sparse.is_some() { 2 * self.a_depth() } else { self.a_depth() }
     }
 
     const fn d_registers(&self) -> usize {
@@ -153,7 +161,7 @@ impl Case {
         let count = self.d_registers();
         let d: Vec<String> = (0..count).map(|index| format!("%d{index}")).collect();
         let d = d.join(", ");
-        let _ = writeln!(body, "    .reg .b32 %d<{count}>;\n    .reg .b32 %a<{}>;", 4 * self.steps);
+        let _ = writeln!(body, "    .reg .b32 %d<{count}>;\n    .reg .b32 %a<{}>;", 4 * self.steps + 1);
         for register in 0..count {
             let _ = writeln!(body, "    ld.global.u32 %d{register}, [%rd14+{}];", register * 512);
         }
@@ -161,6 +169,10 @@ impl Case {
             for register in 0..4 * self.steps {
                 let _ = writeln!(body, "    ld.global.u32 %a{register}, [%rd13+{}];", register * 512);
             }
+        }
+        if self.sparse.is_some() {
+            let metadata = 4 * self.steps;
+            let _ = writeln!(body, "    ld.global.u32 %a{metadata}, [%rd13+{}];", metadata * 512);
         }
         body += "    wgmma.fence.sync.aligned;\n";
         // The window starts with 1 KiB of the system; static shared memory follows.
@@ -186,6 +198,10 @@ impl Case {
             let _ = writeln!(body, "    setp.ne.b32 %p1, {accumulates}, 0;");
             let satfinite = if self.saturates { ".satfinite" } else { "" };
             let operation = if self.a == B1 { ".and.popc" } else { "" };
+            let (sp, metadata) = match self.sparse {
+                Some(selector) => (".sp", format!(", %a{}, {selector}", 4 * self.steps)),
+                None => ("", String::new()),
+            };
             let mut immediates = String::new();
             if self.d != Sum::S32 {
                 let _ = write!(immediates, ", {}, {}", self.signs[0], self.signs[1]);
@@ -197,8 +213,8 @@ impl Case {
             }
             let _ = writeln!(
                 body,
-                "    wgmma.mma_async.sync.aligned.m64n{}k{}{satfinite}.{d_name}.{a_name}.{b_name}{operation} {{{d}}}, \
-                 {a_operand}, %rd12, %p1{immediates};",
+                "    wgmma.mma_async{sp}.sync.aligned.m64n{}k{}{satfinite}.{d_name}.{a_name}.{b_name}{operation} {{{d}}}, \
+                 {a_operand}, %rd12{metadata}, %p1{immediates};",
                 self.n,
                 self.depth()
             );
@@ -214,7 +230,11 @@ impl Case {
         let mut random = Random(0x1234_5678_9abc_def1);
         let whole = self.d == Sum::F16;
         let depth = self.depth() * self.steps;
-        let a = Matrix::random(self.a, 64, depth, &mut random, whole);
+        let held = Matrix::random(self.a, 64, self.a_depth() * self.steps, &mut random, whole);
+        let (a, metadata) = match self.sparse {
+            Some(selector) => spread(&held, selector, &mut random),
+            None => (held.clone(), vec![]),
+        };
         let b = Matrix::random(self.b, self.n, depth, &mut random, whole);
         let sums: Vec<f64> = (0..64 * self.n)
             .map(|_| match self.saturates {
@@ -222,7 +242,7 @@ impl Case {
                 false => self.d.random(&mut random),
             })
             .collect();
-        let a_image = self.a_layout.map(|layout| layout.place(&a));
+        let a_image = self.a_layout.map(|layout| layout.place(&held));
         let b_image = self.b_layout.place(&b);
         let text = self.text(a_image.as_ref(), &b_image);
 
@@ -232,11 +252,12 @@ impl Case {
             for register in 0..4 {
                 a_words.extend((0..128).map(|thread| {
                     let (warp, g, t) = (thread / 32, thread % 32 / 4, thread % 4);
-                    let k = step * self.depth() + (t + 4 * (register / 2)) * elements;
-                    a.word(16 * warp + g + 8 * (register % 2), k)
+                    let k = step * self.a_depth() + (t + 4 * (register / 2)) * elements;
+                    held.word(16 * warp + g + 8 * (register % 2), k)
                 }));
             }
         }
+        a_words.extend(metadata);
         let half = self.d == Sum::F16;
         let mut c_words = Vec::new();
         for register in 0..self.d_registers() {
@@ -271,6 +292,40 @@ impl Case {
             }
         }
     }
+}
+
+/// Puts the elements of packed A where they belong, by chance, with the metadata of the 128 threads: two of four, of tf32
+/// one of two, each group in four bits that name 16-bit halves or 8-bit elements (PTX ISA 9.7.17.6.1).
+fn spread(held: &Matrix, selector: usize, random: &mut Random) -> (Matrix, Vec<u32>) {
+    let (ty, depth) = (held.ty, 2 * held.places);
+    let mut whole = Matrix { ty, places: depth, bits: vec![0; 64 * depth] };
+    // Lanes that hold none have anything.
+    let mut metadata: Vec<u32> = (0..128).map(|_| random.below(1 << 32) as u32).collect();
+    let group_length = if ty == Tf32 { 2 } else { 4 };
+    for row in 0..64 {
+        for group in 0..depth / group_length {
+            let pairs = [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]];
+            let places = match ty {
+                Tf32 => [[0, 1], [2, 3]][random.below(2) as usize],
+                _ => pairs[random.below(6) as usize],
+            };
+            if ty == Tf32 {
+                whole.bits[row * depth + 2 * group + places[0] / 2] = held.bits_at(row, group);
+            } else {
+                for (index, place) in places.into_iter().enumerate() {
+                    whole.bits[row * depth + 4 * group + place] = held.bits_at(row, 2 * group + index);
+                }
+            }
+            let (lane, shift) = if ty.bits() == 8 {
+                (row % 16 / 8 + group / 8 * 2, 4 * (group % 8))
+            } else {
+                (2 * selector + group / 4, row % 16 / 8 * 16 + 4 * (group % 4))
+            };
+            let word = &mut metadata[32 * (row / 16) + 4 * (row % 8) + lane];
+            *word = *word & !(0xf << shift) | ((places[0] | places[1] << 2) as u32) << shift;
+        }
+    }
+    (whole, metadata)
 }
 
 fn device() -> Device {
@@ -355,4 +410,18 @@ fn signs_scale_and_saturation() {
     check([Case { signs: [-1, 1], a_layout: None, ..Case::default() }]);
     check([Case { accumulates: false, steps: 2, ..Case::default() }]);
     check([Case { a: U8, b: U8, d: Sum::S32, saturates: true, ..Case::default() }]);
+}
+
+#[test]
+fn sparse_factors() {
+    for a_layout in [Some(K128), Some(layout(16, false)), None] {
+        let case = Case { a_layout, sparse: Some(0), n: 24, ..Case::default() };
+        check([0, 1].map(|selector| Case { sparse: Some(selector), ..case }));
+        check([Case { a: Tf32, b: Tf32, sparse: Some(1), ..case }]);
+        check([(E4m3, E5m2, Sum::F32), (S8, U8, Sum::S32)].map(|(a, b, d)| Case { a, b, d, ..case }));
+    }
+    let layouts = [layout(16, false), layout(64, false), layout(16, true), layout(128, true)];
+    check(layouts.map(|b_layout| Case { b_layout, sparse: Some(0), n: 64, ..Case::default() }));
+    let transposed = layout(64, true);
+    check([Case { a_layout: Some(transposed), sparse: Some(1), signs: [-1, 1], ..Case::default() }]);
 }

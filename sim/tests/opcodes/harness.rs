@@ -78,6 +78,12 @@ impl Case {
         self
     }
 
+    /// Whether the kernel executes an opcode in this spelling.
+    pub fn has(&self, opcode: &str) -> bool {
+        let ends = |at: usize| self.body[at + opcode.len()..].starts_with([' ', ';']);
+        self.body.match_indices(opcode).any(|(at, _)| ends(at))
+    }
+
     /// The text of the module for a target.
     fn text(&self, target: &str) -> String {
         let version = if matches!(target, "sm_80" | "sm_89") { "8.8" } else { "9.5" };

@@ -70,7 +70,9 @@ pub fn local(opcode: &str) -> Vec<Case> {
         rendezvous(64, &format!("{arrive} %d5, [%r10];")),
         rendezvous(
             64,
-            &format!("and.b32 %r3, %thread, 1;\n    setp.eq.u32 %p1, %r3, 0;\n    @%p1 {arrive} _, [%r10], 2;"),
+            &format!(
+                "and.b32 %r3, %thread, 1;\n    setp.eq.u32 %p1, %r3, 0;\n    @%p1 {arrive} _, [%r10], 2;"
+            ),
         ),
     ]
 }
