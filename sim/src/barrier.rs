@@ -61,7 +61,9 @@ impl CtaBarrier {
     ) -> Result<bool, Box<Fault>> {
         let fault = |message| Err(Box::new(Fault::new(Rule::Barrier, message)));
         if threads == 0 || !threads.is_multiple_of(WARP_THREADS) {
-            return fault(format!("barrier {id}: thread count {threads} is no positive multiple of {WARP_THREADS}"));
+            return fault(format!(
+                "barrier {id}: thread count {threads} is no positive multiple of {WARP_THREADS}"
+            ));
         }
         let reduces = matches!(how, Arrival::Reduce { .. });
         if let Some(&(_, other)) = self.warps.first() {
@@ -190,7 +192,15 @@ impl Mbarrier {
         if count == 0 || count > MBARRIER_MAX {
             return fault(format!("mbarrier.init with count {count}, expected 1 to {MBARRIER_MAX}"));
         }
-        Ok(Self { phase: 0, expected: count, pending: count, transactions: 0, line, last_arrival: 0, in_flight: 0 })
+        Ok(Self {
+            phase: 0,
+            expected: count,
+            pending: count,
+            transactions: 0,
+            line,
+            last_arrival: 0,
+            in_flight: 0,
+        })
     }
 
     /// The opaque state token: the phase and what is pending.
@@ -272,12 +282,13 @@ impl Mbarrier {
             return Err(Box::new(
                 Fault::new(
                     Rule::Mbarrier,
-                    format!(
-                        "{count} arrivals where fewer are left: {}",
-                        self.deficit()
-                    ),
+                    format!("{count} arrivals where fewer are left: {}", self.deficit()),
                 )
-                .with_other(if self.last_arrival > 0 { self.last_arrival } else { self.line }),
+                .with_other(if self.last_arrival > 0 {
+                    self.last_arrival
+                } else {
+                    self.line
+                }),
             ));
         }
         self.pending -= count;
@@ -292,7 +303,10 @@ impl Mbarrier {
     /// If more arrive than the phase needs, or nothing would be left to expect.
     pub fn arrive_drop(&mut self, count: u32, line: u32) -> Result<bool, Box<Fault>> {
         if count >= self.expected {
-            return fault(format!("mbarrier.arrive_drop of {count} leaves no arrival of {} to expect", self.expected));
+            return fault(format!(
+                "mbarrier.arrive_drop of {count} leaves no arrival of {} to expect",
+                self.expected
+            ));
         }
         self.expected -= count;
         self.arrive(count, line)

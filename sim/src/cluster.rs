@@ -1,6 +1,6 @@
 //! A cluster of CTAs at run time: shared memories, barriers, and the asynchronous operations under way.
 
-use crate::barrier::{CtaBarrier, ClusterBarrier, Mbarrier};
+use crate::barrier::{ClusterBarrier, CtaBarrier, Mbarrier};
 use crate::counters::Counters;
 use crate::grid::Grid;
 use crate::memory::{SHARED_DATA_OFFSET, SHARED_RANK_SHIFT, SharedMemory};
@@ -126,7 +126,9 @@ impl Cluster {
     #[must_use]
     pub fn host_bytes(&self) -> u64 {
         let shared = self.state.ctas.iter().map(|cta| cta.shared.host_bytes());
-        shared.chain(self.warps.iter().map(|warp| warp.registers.host_bytes() + warp.local.host_bytes())).sum()
+        shared
+            .chain(self.warps.iter().map(|warp| warp.registers.host_bytes() + warp.local.host_bytes()))
+            .sum()
     }
 }
 

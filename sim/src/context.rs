@@ -69,7 +69,9 @@ impl World {
         }
         Err(Box::new(Fault::new(
             Rule::MemoryBudget,
-            format!("registers, local and shared memory of the CTAs that run together take more than {budget} bytes"),
+            format!(
+                "registers, local and shared memory of the CTAs that run together take more than {budget} bytes"
+            ),
         )))
     }
 }
@@ -205,7 +207,10 @@ impl Context<'_> {
     pub fn undefined_fault(&self, undefined: u32, what: &str) -> Box<Fault> {
         Box::new(Fault::new(
             Rule::Uninitialized,
-            format!("{what} depends on a register or memory that was never written, in {}", name_lanes(undefined)),
+            format!(
+                "{what} depends on a register or memory that was never written, in {}",
+                name_lanes(undefined)
+            ),
         ))
     }
 
@@ -215,7 +220,12 @@ impl Context<'_> {
     ///
     /// If the register belongs to a matrix product in flight.
     #[inline]
-    pub fn write_u32(&mut self, to: Destination, values: &[u32; LANES], undefined: u32) -> Result<(), Box<Fault>> {
+    pub fn write_u32(
+        &mut self,
+        to: Destination,
+        values: &[u32; LANES],
+        undefined: u32,
+    ) -> Result<(), Box<Fault>> {
         let index = usize::from(to.0);
         self.prepare_write(index)?;
         let mask = self.mask;
@@ -238,7 +248,12 @@ impl Context<'_> {
     ///
     /// If the register belongs to a matrix product in flight.
     #[inline]
-    pub fn write_u64(&mut self, to: Destination, values: &[u64; LANES], undefined: u32) -> Result<(), Box<Fault>> {
+    pub fn write_u64(
+        &mut self,
+        to: Destination,
+        values: &[u64; LANES],
+        undefined: u32,
+    ) -> Result<(), Box<Fault>> {
         let index = usize::from(to.0);
         self.prepare_write(index)?;
         let mask = self.mask;
@@ -293,7 +308,8 @@ impl Context<'_> {
     /// If it is not.
     pub fn uniform_u64(&self, source: Source, wide: bool, what: &str) -> Result<u64, Box<Fault>> {
         self.require_defined(source, what)?;
-        let value = |lane: usize| if wide { self.u64(source)[lane] } else { u64::from(self.u32(source)[lane]) };
+        let value =
+            |lane: usize| if wide { self.u64(source)[lane] } else { u64::from(self.u32(source)[lane]) };
         let first = self.mask.trailing_zeros() as usize;
         match self.active().find(|&lane| value(lane) != value(first)) {
             None => Ok(value(first)),

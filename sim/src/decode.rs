@@ -11,7 +11,7 @@ use crate::program::{Closure, Guard, MicroOp, Run, Step};
 use crate::registers::{Destination, LANES, Slot, Source};
 use crate::report::{Fault, Rule};
 use rorqual_ptx::instruction::Instruction;
-use rorqual_ptx::module::{Function, Module};
+use rorqual_ptx::module::{Function, Module, Statement};
 use rorqual_ptx::operand::{Base, Immediate, Label, Operand, Register, Symbol};
 use rorqual_ptx::types::{Space, Type};
 use rustc_hash::FxHashMap;
@@ -203,6 +203,8 @@ pub struct Decoder<'m> {
     most_scratch_slots: usize,
     guard: Guard,
     line: u32,
+    /// The statements behind the current instruction.
+    following: &'m [Statement],
 }
 
 /// Constant operands, each once.
@@ -281,6 +283,7 @@ impl<'m> Decoder<'m> {
             most_scratch_slots: 0,
             guard: Guard::NONE,
             line: 0,
+            following: &[],
         }
     }
 
@@ -300,15 +303,17 @@ impl<'m> Decoder<'m> {
         use rorqual_ptx::table::Exec;
         self.line = instruction.position.line;
         self.scratch_slots = 0;
-        self.guard = instruction
-            .guard
-            .map_or(Guard::NONE, |guard| Guard::new(self.allocation.slot_of[guard.register.0 as usize], guard.negated));
+        self.guard = instruction.guard.map_or(Guard::NONE, |guard| {
+            Guard::new(self.allocation.slot_of[guard.register.0 as usize], guard.negated)
+        });
         let start = self.code.len();
         if let Err(Unsupported(what)) = self.dispatch(instruction) {
             self.code.truncate(start);
             let message = format!("`{}`: {what}", instruction.spelling());
             self.unsupported.push((self.line, message.clone()));
-            self.emit_with(Class::Control, move |_| Err(Box::new(Fault::new(Rule::Unsupported, message.clone()))));
+            self.emit_with(Class::Control, move |_| {
+                Err(Box::new(Fault::new(Rule::Unsupported, message.clone())))
+            });
         }
         // A guard that the instruction overwrites must be read before: only the last micro-operation may write it.
         self.guard = Guard::NONE;
@@ -358,6 +363,20 @@ impl<'m> Decoder<'m> {
         self.guard = guard;
     }
 
+    /// Says which statements stand behind the instruction that is decoded next.
+    pub fn set_following(&mut self, following: &'m [Statement]) {
+        self.following = following;
+    }
+
+    /// The instructions behind the current one, a few at most.
+    pub fn following(&self) -> impl Iterator<Item = &'m Instruction> + use<'m> {
+        const AHEAD: usize = 6;
+        self.following.iter().take(AHEAD).filter_map(|statement| match statement {
+            Statement::Instruction(instruction) => Some(instruction),
+            _ => None,
+        })
+    }
+
     /// The width of a register operand in bits; `None` if it is no register.
     #[must_use]
     pub fn register_bits(&self, operand: &Operand) -> Option<u32> {
@@ -404,7 +423,16 @@ impl<'m> Decoder<'m> {
             }
             Operand::Immediate(immediate) => {
                 let bits = immediate_bits(*immediate, ty);
-                self.constants.get(bits, if wanted == 1 { 32 } else if wanted == 2 { 64 } else { 128 })
+                self.constants.get(
+                    bits,
+                    if wanted == 1 {
+                        32
+                    } else if wanted == 2 {
+                        64
+                    } else {
+                        128
+                    },
+                )
             }
             Operand::Symbol(symbol, offset) => self.symbol_address(*symbol, *offset, wanted),
             Operand::Vector(elements) if elements.len() == 1 => self.source(&elements[0], ty),
@@ -477,9 +505,15 @@ impl<'m> Decoder<'m> {
     /// If it is none.
     pub fn predicate(&self, operand: &Operand) -> Result<PredicateSource, Unsupported> {
         match operand {
-            Operand::Register(register) => Ok(PredicateSource::Slot { index: self.predicate_slot(*register)?, negated: false }),
-            Operand::Not(register) => Ok(PredicateSource::Slot { index: self.predicate_slot(*register)?, negated: true }),
-            Operand::Immediate(immediate) => Ok(PredicateSource::Constant(immediate_bits(*immediate, Type::U64) != 0)),
+            Operand::Register(register) => {
+                Ok(PredicateSource::Slot { index: self.predicate_slot(*register)?, negated: false })
+            }
+            Operand::Not(register) => {
+                Ok(PredicateSource::Slot { index: self.predicate_slot(*register)?, negated: true })
+            }
+            Operand::Immediate(immediate) => {
+                Ok(PredicateSource::Constant(immediate_bits(*immediate, Type::U64) != 0))
+            }
             other => Err(Unsupported::new(format!("operand {other:?} as a predicate"))),
         }
     }
@@ -521,7 +555,10 @@ impl<'m> Decoder<'m> {
         match symbol {
             Symbol::Local(index) => Ok(self.local_places[index as usize]),
             Symbol::Module(index) => self.module_places[index as usize].ok_or_else(|| {
-                Unsupported::new(format!("`{}` is not defined in the module", self.module.variables[index as usize].name))
+                Unsupported::new(format!(
+                    "`{}` is not defined in the module",
+                    self.module.variables[index as usize].name
+                ))
             }),
             Symbol::Function(index) => Ok(Place::Function(FUNCTION_BASE + u64::from(index) * 16)),
         }
@@ -583,15 +620,21 @@ impl<'m> Decoder<'m> {
             }
             Base::Immediate(value) => self.absolute(value.wrapping_add(offset)),
             Base::Symbol(symbol) => match self.place(symbol)? {
-                Place::Global(at) | Place::Function(at) => self.absolute(at.cast_signed().wrapping_add(offset)),
+                Place::Global(at) | Place::Function(at) => {
+                    self.absolute(at.cast_signed().wrapping_add(offset))
+                }
                 Place::Parameter(at) => self.absolute(i64::from(at).wrapping_add(offset)),
-                Place::Shared(at) => {
-                    Ok(AddressSource { relative: Relative::SharedWindow, ..self.absolute(i64::from(at).wrapping_add(offset))? })
+                Place::Shared(at) => Ok(AddressSource {
+                    relative: Relative::SharedWindow,
+                    ..self.absolute(i64::from(at).wrapping_add(offset))?
+                }),
+                Place::DynamicShared => {
+                    Ok(AddressSource { relative: Relative::DynamicShared, ..self.absolute(offset)? })
                 }
-                Place::DynamicShared => Ok(AddressSource { relative: Relative::DynamicShared, ..self.absolute(offset)? }),
-                Place::Frame(at) => {
-                    Ok(AddressSource { relative: Relative::Frame, ..self.absolute(i64::from(at).wrapping_add(offset))? })
-                }
+                Place::Frame(at) => Ok(AddressSource {
+                    relative: Relative::Frame,
+                    ..self.absolute(i64::from(at).wrapping_add(offset))?
+                }),
                 Place::Register(_) => Err(Unsupported::new("the address of a register parameter")),
             },
         }
@@ -637,7 +680,8 @@ pub fn immediate_bits(immediate: Immediate, ty: Type) -> u128 {
         (Immediate::Integer { value, .. }, Type::F32) => u128::from((value as f32).to_bits()),
         (Immediate::Integer { value, .. }, Type::F64) => u128::from((value as f64).to_bits()),
         (Immediate::Integer { value, unsigned }, _) => {
-            let wide = if unsigned { u128::from(value.cast_unsigned()) } else { i128::from(value).cast_unsigned() };
+            let wide =
+                if unsigned { u128::from(value.cast_unsigned()) } else { i128::from(value).cast_unsigned() };
             cut(wide, ty.bits())
         }
         (Immediate::F32(bits), Type::F64) => u128::from(f64::from(f32::from_bits(bits)).to_bits()),

@@ -32,7 +32,10 @@ pub fn may_wait_for_others(instruction: &Instruction) -> bool {
         // The element type of a tensor reduction is in its map: it may be a float.
         Opcode::AsyncCopy(AsyncCopy::CpReduceAsyncBulkTensor) => true,
         // The text of `printf` comes in the order of clusters either way.
-        _ => instruction.operands.iter().any(|operand| matches!(operand, Operand::Special(special) if is_shared_clock(*special))),
+        _ => instruction
+            .operands
+            .iter()
+            .any(|operand| matches!(operand, Operand::Special(special) if is_shared_clock(*special))),
     }
 }
 

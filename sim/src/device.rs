@@ -315,7 +315,15 @@ impl Device {
         let error = DeviceError::Architecture(arch);
         let limits = Limits::of(arch).ok_or_else(|| error.clone())?;
         let generation = Generation::of(u32::from(arch.sm)).ok_or(error)?;
-        Ok(Self { memory: GlobalMemory::new(), arch, limits, generation, devices: 1, options: Options::default(), launches: 0 })
+        Ok(Self {
+            memory: GlobalMemory::new(),
+            arch,
+            limits,
+            generation,
+            devices: 1,
+            options: Options::default(),
+            launches: 0,
+        })
     }
 
     /// The same with so many devices, which see each other's memory where it is mapped. The functions without a device
@@ -536,7 +544,9 @@ impl Device {
             ctas: launch.ctas,
             threads: launch.threads,
             cluster,
-            explicit_cluster: launch.cluster.is_some() || kernel.required_cluster.is_some() || kernel.explicit_cluster,
+            explicit_cluster: launch.cluster.is_some()
+                || kernel.required_cluster.is_some()
+                || kernel.explicit_cluster,
             dynamic_shared_bytes: launch.dynamic_shared_bytes,
             device: launch.module.device,
             memory: &self.memory,
@@ -550,19 +560,41 @@ impl Device {
         })
     }
 
-    fn check_shape(&self, launch: &Launch, kernel: &KernelInfo, cluster: [u32; 3]) -> Result<(), DeviceError> {
+    fn check_shape(
+        &self,
+        launch: &Launch,
+        kernel: &KernelInfo,
+        cluster: [u32; 3],
+    ) -> Result<(), DeviceError> {
         let check = |holds: bool, rule: String, given: String| {
-            if holds { Ok(()) } else { Err(DeviceError::Shape { kernel: launch.kernel.clone(), rule, given }) }
+            if holds {
+                Ok(())
+            } else {
+                Err(DeviceError::Shape { kernel: launch.kernel.clone(), rule, given })
+            }
         };
-        let within = |extents: [u32; 3], most: [u32; 3]| (0..3).all(|axis| (1..=most[axis]).contains(&extents[axis]));
+        let within =
+            |extents: [u32; 3], most: [u32; 3]| (0..3).all(|axis| (1..=most[axis]).contains(&extents[axis]));
         let product = |extents: [u32; 3]| extents.iter().fold(1, |a: u64, b| a.saturating_mul((*b).into()));
         let (ctas, threads) = (launch.ctas, launch.threads);
         check(within(ctas, MAX_GRID), format!("the grid has 1 to {MAX_GRID:?} CTAs"), format!("{ctas:?}"))?;
-        check(within(threads, MAX_BLOCK), format!("a CTA has 1 to {MAX_BLOCK:?} threads"), format!("{threads:?}"))?;
+        check(
+            within(threads, MAX_BLOCK),
+            format!("a CTA has 1 to {MAX_BLOCK:?} threads"),
+            format!("{threads:?}"),
+        )?;
         let count = product(threads);
-        check(count <= u64::from(MAX_THREADS), format!("a CTA has at most {MAX_THREADS} threads"), count.to_string())?;
+        check(
+            count <= u64::from(MAX_THREADS),
+            format!("a CTA has at most {MAX_THREADS} threads"),
+            count.to_string(),
+        )?;
         if let Some(required) = kernel.required_threads {
-            check(threads == required, format!(".reqntid asks for {required:?} threads"), format!("{threads:?}"))?;
+            check(
+                threads == required,
+                format!(".reqntid asks for {required:?} threads"),
+                format!("{threads:?}"),
+            )?;
         }
         if let Some(most) = kernel.max_threads {
             check(
@@ -571,14 +603,20 @@ impl Device {
                 count.to_string(),
             )?;
         }
-        let most = kernel.max_cluster_rank.map_or(self.limits.cluster_ctas, |rank| rank.min(self.limits.cluster_ctas));
+        let most = kernel
+            .max_cluster_rank
+            .map_or(self.limits.cluster_ctas, |rank| rank.min(self.limits.cluster_ctas));
         check(
             within(cluster, [most; 3]) && product(cluster) <= u64::from(most),
             format!("a cluster has 1 to {most} CTAs"),
             format!("{cluster:?}"),
         )?;
         if let Some(required) = kernel.required_cluster {
-            check(cluster == required, format!(".reqnctapercluster asks for {required:?} CTAs"), format!("{cluster:?}"))?;
+            check(
+                cluster == required,
+                format!(".reqnctapercluster asks for {required:?} CTAs"),
+                format!("{cluster:?}"),
+            )?;
         }
         check(
             (0..3).all(|axis| ctas[axis] % cluster[axis] == 0),

@@ -52,7 +52,8 @@ pub fn allocate(function: &Function) -> Result<Allocation, TooManyRegisters> {
     let body = function.body.as_deref().unwrap_or(&[]);
     let intervals = Analysis::new(function, body).intervals();
     let mut slot_of = vec![0; function.registers.len()];
-    let mut order: Vec<usize> = (0..intervals.len()).filter(|&register| intervals[register].is_some()).collect();
+    let mut order: Vec<usize> =
+        (0..intervals.len()).filter(|&register| intervals[register].is_some()).collect();
     order.sort_by_key(|&register| intervals[register].map(|(start, _)| start));
     // One pool for each number of slots: predicates, then 1, 2, 4 and vectors of them.
     let mut pools: Vec<Pool> = Vec::new();
@@ -201,7 +202,8 @@ impl<'a> Analysis<'a> {
         let mut reads = vec![0u64; words * self.blocks.len()];
         let mut writes = vec![0u64; words * self.blocks.len()];
         for (number, block) in self.blocks.iter().enumerate() {
-            let (read, written) = (&mut reads[number * words..][..words], &mut writes[number * words..][..words]);
+            let (read, written) =
+                (&mut reads[number * words..][..words], &mut writes[number * words..][..words]);
             for at in block.start..block.end {
                 self.accesses(at, |register, access| {
                     if !crosses[register] {
@@ -248,20 +250,25 @@ impl<'a> Analysis<'a> {
 
     /// For each `wgmma.wait_group`, the registers of products that may be in flight there.
     fn find_awaited(&self) -> Vec<(usize, Vec<Register>)> {
-        let products: Vec<usize> =
-            (0..self.body.len()).filter(|&at| opcode(&self.body[at]).is_some_and(is_asynchronous_product)).collect();
+        let products: Vec<usize> = (0..self.body.len())
+            .filter(|&at| opcode(&self.body[at]).is_some_and(is_asynchronous_product))
+            .collect();
         if products.is_empty() {
             return Vec::new();
         }
         let words = products.len().div_ceil(64);
-        let step = |flying: &mut [u64], at: usize| if let Statement::Instruction(instruction) = &self.body[at] { match instruction.opcode() {
-            opcode if is_asynchronous_product(opcode) => {
-                let product = products.binary_search(&at).expect("collected above");
-                flying[product / 64] |= 1 << (product % 64);
+        let step = |flying: &mut [u64], at: usize| {
+            if let Statement::Instruction(instruction) = &self.body[at] {
+                match instruction.opcode() {
+                    opcode if is_asynchronous_product(opcode) => {
+                        let product = products.binary_search(&at).expect("collected above");
+                        flying[product / 64] |= 1 << (product % 64);
+                    }
+                    Opcode::Mma(Mma::WgmmaWaitGroup) if waits_for_all(instruction) => flying.fill(0),
+                    _ => {}
+                }
             }
-            Opcode::Mma(Mma::WgmmaWaitGroup) if waits_for_all(instruction) => flying.fill(0),
-            _ => {}
-        } };
+        };
         let mut entry = vec![0u64; words * self.blocks.len()];
         let mut work: Vec<usize> = (0..self.blocks.len()).rev().collect();
         while let Some(number) = work.pop() {
@@ -354,7 +361,8 @@ fn blocks(function: &Function, body: &[Statement]) -> Vec<Block> {
                 match last.opcode() {
                     Opcode::Control(Control::Bra | Control::BrxIdx) => {
                         for label in targets(last, body) {
-                            successors.extend((label_at[label] != usize::MAX).then(|| block_at(label_at[label])));
+                            successors
+                                .extend((label_at[label] != usize::MAX).then(|| block_at(label_at[label])));
                         }
                         falls_through &= !always;
                     }

@@ -109,7 +109,8 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
         };
         let mut decoder = Decoder::new(surroundings, function, &allocation, frame.places);
         let mut location = None;
-        for statement in function.body.iter().flatten() {
+        let body = function.body.as_deref().unwrap_or(&[]);
+        for (at, statement) in body.iter().enumerate() {
             match statement {
                 Statement::Label(label) => decoder.label(*label),
                 Statement::Location(at) => location = Some((at.file, at.line)),
@@ -117,6 +118,7 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
                     if let Some((file, line)) = location {
                         source_lines.push((instruction.position.line, file, line));
                     }
+                    decoder.set_following(&body[at + 1..]);
                     decoder.instruction(instruction);
                 }
                 _ => {}
@@ -141,7 +143,8 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
             device_slots += allocation.slots + scratch;
         }
         if function.is_kernel && function.body.is_some() {
-            let info = kernel_info(module, function, number, &shared, frame.kernel_parameters, allocation.max_live);
+            let info =
+                kernel_info(module, function, number, &shared, frame.kernel_parameters, allocation.max_live);
             kernels.insert(function.name.clone(), info);
         }
     }
@@ -181,10 +184,14 @@ fn place_globals(module: &Module, memory: &mut GlobalMemory, device: u32) -> Res
         matches!(variable.space, Space::Global | Space::Const) && variable.linkage != Linkage::Extern
     };
     for (index, variable) in module.variables.iter().enumerate().filter(|(_, variable)| defined(variable)) {
-        let bytes = variable_bytes(variable).or_else(|| variable.initializer.as_ref().map(|elements| {
-            elements.len() as u64 * u64::from(variable.ty.bytes())
-        }));
-        let bytes = bytes.ok_or_else(|| LoadError::NoSize { name: variable.name.clone(), line: variable.position.line })?;
+        let bytes = variable_bytes(variable).or_else(|| {
+            variable
+                .initializer
+                .as_ref()
+                .map(|elements| elements.len() as u64 * u64::from(variable.ty.bytes()))
+        });
+        let bytes = bytes
+            .ok_or_else(|| LoadError::NoSize { name: variable.name.clone(), line: variable.position.line })?;
         let address = memory
             .allocate_zeroed(device, &variable.name, bytes.max(1))
             .map_err(|source| variable_error(variable, source))?;
@@ -225,7 +232,9 @@ fn initial_bytes(
                 symbol: module.variables[index as usize].name.clone(),
             }),
         },
-        Symbol::Local(_) => Err(LoadError::Initializer { name: variable.name.clone(), symbol: "a local".to_owned() }),
+        Symbol::Local(_) => {
+            Err(LoadError::Initializer { name: variable.name.clone(), symbol: "a local".to_owned() })
+        }
     };
     for element in elements {
         let value = match element {
@@ -256,8 +265,10 @@ struct SharedPlaces {
 /// Lays out shared memory: first what device functions use, at the same place for every kernel, then what the kernel
 /// uses itself, then the dynamic part.
 fn place_shared(module: &Module, number: usize) -> Result<SharedPlaces, LoadError> {
-    let mut layout = SharedLayout { end: SHARED_DATA_OFFSET.into(), module: vec![None; module.variables.len()] };
-    let mut places = SharedPlaces { module: Vec::new(), local: Vec::new(), static_bytes: 0, dynamic_alignment: 16 };
+    let mut layout =
+        SharedLayout { end: SHARED_DATA_OFFSET.into(), module: vec![None; module.variables.len()] };
+    let mut places =
+        SharedPlaces { module: Vec::new(), local: Vec::new(), static_bytes: 0, dynamic_alignment: 16 };
     let reached = reachable(module, number);
     let is_kernel = |&member: &usize| module.functions[member].is_kernel;
     if reached.iter().any(|member| !is_kernel(member)) {
@@ -282,7 +293,8 @@ fn place_shared(module: &Module, number: usize) -> Result<SharedPlaces, LoadErro
     }
     // Without dynamic shared memory nothing follows, and what lies behind the last variable is outside.
     let is_dynamic = layout.module.contains(&Some(Place::DynamicShared));
-    let end = if is_dynamic { layout.end.next_multiple_of(places.dynamic_alignment.into()) } else { layout.end };
+    let end =
+        if is_dynamic { layout.end.next_multiple_of(places.dynamic_alignment.into()) } else { layout.end };
     places.static_bytes = u32::try_from(end).unwrap_or(u32::MAX) - SHARED_DATA_OFFSET;
     places.module = layout.module;
     Ok(places)
@@ -304,7 +316,8 @@ impl SharedLayout {
             }
         }
         let own = module.functions[number].variables.iter();
-        own.map(|variable| (variable.space == Space::Shared).then(|| self.reserve(variable)).transpose()).collect()
+        own.map(|variable| (variable.space == Space::Shared).then(|| self.reserve(variable)).transpose())
+            .collect()
     }
 
     fn reserve(&mut self, variable: &Variable) -> Result<u32, LoadError> {
@@ -392,23 +405,32 @@ fn place_frame(
     allocation: &Allocation,
 ) -> Result<FramePlaces, LoadError> {
     let formal = (function.return_count + function.parameter_count) as usize;
-    let mut frame = FramePlaces { places: Vec::new(), bytes: 0, parameters: Vec::new(), kernel_parameters: Vec::new() };
+    let mut frame =
+        FramePlaces { places: Vec::new(), bytes: 0, parameters: Vec::new(), kernel_parameters: Vec::new() };
     let mut parameter_end = 0u32;
     for (index, variable) in function.variables.iter().enumerate() {
         let error = || LoadError::NoSize { name: variable.name.clone(), line: variable.position.line };
         let place = if let Some(register) = variable.register {
             let slots = crate::liveness::slots_of(variable.ty, variable.vector) as u8;
-            frame.parameters.push(Parameter::Register { slot: allocation.slot_of[register.0 as usize], slots });
+            frame
+                .parameters
+                .push(Parameter::Register { slot: allocation.slot_of[register.0 as usize], slots });
             Place::Register(register)
         } else if let Some(offset) = shared[index] {
             Place::Shared(offset)
         } else {
-            let bytes = variable_bytes(variable).and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(error)?;
+            let bytes =
+                variable_bytes(variable).and_then(|bytes| u32::try_from(bytes).ok()).ok_or_else(error)?;
             let alignment = variable.alignment.max(1);
             if function.is_kernel && index < formal {
                 let offset = parameter_end.checked_next_multiple_of(alignment).ok_or_else(error)?;
                 parameter_end = offset.checked_add(bytes).ok_or_else(error)?;
-                frame.kernel_parameters.push(KernelParameter { name: variable.name.clone(), offset, bytes, alignment });
+                frame.kernel_parameters.push(KernelParameter {
+                    name: variable.name.clone(),
+                    offset,
+                    bytes,
+                    alignment,
+                });
                 Place::Parameter(offset)
             } else {
                 let offset = frame.bytes.checked_next_multiple_of(alignment.max(8)).ok_or_else(error)?;
@@ -433,7 +455,8 @@ fn kernel_info(
     parameters: Vec<KernelParameter>,
     max_live_registers: usize,
 ) -> KernelInfo {
-    let extents = |values: &[u32]| -> [u32; 3] { std::array::from_fn(|axis| values.get(axis).copied().unwrap_or(1)) };
+    let extents =
+        |values: &[u32]| -> [u32; 3] { std::array::from_fn(|axis| values.get(axis).copied().unwrap_or(1)) };
     let mut info = KernelInfo {
         function: number,
         parameter_bytes: parameters.last().map_or(0, |last| last.offset + last.bytes),

@@ -10,8 +10,8 @@ use crate::counters::Counters;
 use crate::exec::{async_copy, wgmma};
 use crate::flight::Flight;
 use crate::grid::Grid;
-use crate::memory::local::LocalMemory;
 use crate::memory::SharedMemory;
+use crate::memory::local::LocalMemory;
 use crate::program::Flow;
 use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
@@ -192,7 +192,8 @@ impl<'a> Domain<'a> {
             }
             let index = clusters.start;
             clusters.start += 1;
-            let cluster = self.new_cluster(number, index).map_err(|fault| Box::new(make_report(grid, &fault, 0)))?;
+            let cluster =
+                self.new_cluster(number, index).map_err(|fault| Box::new(make_report(grid, &fault, 0)))?;
             self.residents.push(Resident { grid: number, cluster });
         }
         Ok(())
@@ -215,7 +216,9 @@ impl<'a> Domain<'a> {
             });
             shared.reset(rank);
             ctas.push(Cta {
-                index: std::array::from_fn(|axis| coordinates[axis] * grid.cluster[axis] + cluster_index[axis]),
+                index: std::array::from_fn(|axis| {
+                    coordinates[axis] * grid.cluster[axis] + cluster_index[axis]
+                }),
                 cluster_index,
                 shared,
                 mbarriers: rustc_hash::FxHashMap::default(),
@@ -224,7 +227,9 @@ impl<'a> Domain<'a> {
                 warps_left: warps_per_cta as u32,
                 live_warps: u32::MAX >> (32 - warps_per_cta),
                 free_registers: 0,
-                warpgroups: (0..warps_per_cta.div_ceil(4)).map(|_| crate::cluster::Warpgroup::default()).collect(),
+                warpgroups: (0..warps_per_cta.div_ceil(4))
+                    .map(|_| crate::cluster::Warpgroup::default())
+                    .collect(),
             });
             for index in 0..warps_per_cta {
                 let mut registers = RegisterFile::default();
@@ -385,7 +390,11 @@ impl<'a> Domain<'a> {
             let flight = &mut warp.flight;
             match progress {
                 Progress::Read => {
-                    flight.bulk.iter_mut().filter(|bulk| bulk.id == operation.id).for_each(|bulk| bulk.reading = false);
+                    flight
+                        .bulk
+                        .iter_mut()
+                        .filter(|bulk| bulk.id == operation.id)
+                        .for_each(|bulk| bulk.reading = false);
                     cluster.state.operations.push(operation);
                 }
                 Progress::Done => flight.bulk.retain(|bulk| bulk.id != operation.id),
@@ -393,7 +402,9 @@ impl<'a> Domain<'a> {
             progressed = true;
         }
         for warp in &mut cluster.warps {
-            if !(warp.flight.copies.is_empty() && warp.flight.arrivals.is_empty()) && chance(&mut self.world.random) {
+            if !(warp.flight.copies.is_empty() && warp.flight.arrivals.is_empty())
+                && chance(&mut self.world.random)
+            {
                 let advanced = async_copy::advance_copies(warp, &mut cluster.state, grid, &mut self.counters);
                 progressed |= advanced.map_err(|(fault, line)| {
                     let cta = cluster.state.ctas[warp.cta].index;
@@ -425,7 +436,8 @@ impl<'a> Domain<'a> {
         let mut at = 0;
         while at < self.residents.len() {
             let cluster = &mut self.residents[at].cluster;
-            let ended = cluster.state.ctas.iter().all(|cta| cta.threads_left == 0) && cluster.state.operations.is_empty();
+            let ended = cluster.state.ctas.iter().all(|cta| cta.threads_left == 0)
+                && cluster.state.operations.is_empty();
             if !ended {
                 at += 1;
                 continue;
@@ -473,7 +485,6 @@ impl<'a> Domain<'a> {
         let stuck = self.residents.iter().map(|resident| (&self.grids[resident.grid], &resident.cluster));
         Err(Box::new(schedule::diagnose(stuck)))
     }
-
 }
 
 /// Runs a fragment until it waits, ends, gives way to another, or has used up its turn. Gives the instructions issued.
@@ -554,7 +565,8 @@ fn resident_ctas(grid: &Grid<'_>) -> u64 {
 fn cluster_bytes(grid: &Grid<'_>) -> u64 {
     let function = &grid.program.functions[grid.kernel.function];
     let shared = u64::from(grid.kernel.static_shared_bytes) + u64::from(grid.dynamic_shared_bytes);
-    let warp = RegisterFile::host_bytes_of(function.slots) + LocalMemory::host_bytes_of(function.local_bytes.into());
+    let warp =
+        RegisterFile::host_bytes_of(function.slots) + LocalMemory::host_bytes_of(function.local_bytes.into());
     let warps = u64::from(grid.thread_count().div_ceil(32));
     u64::from(grid.cluster_size()) * (SharedMemory::host_bytes_of(shared) + warps * warp)
 }
@@ -587,6 +599,7 @@ pub(crate) fn make_report(grid: &Grid<'_>, fault: &Fault, line: u32) -> Report {
 }
 
 fn budget_report(grid: &Grid<'_>) -> Report {
-    let message = format!("the launch issued more than {} warp instructions", grid.options.instruction_budget);
+    let message =
+        format!("the launch issued more than {} warp instructions", grid.options.instruction_budget);
     make_report(grid, &Fault::new(Rule::InstructionBudget, message), 0)
 }

@@ -51,7 +51,11 @@ impl Guard {
     #[inline]
     #[must_use]
     pub const fn predicate(self) -> Option<(usize, bool)> {
-        if self.0 == u16::MAX { None } else { Some(((self.0 & !Self::NEGATED) as usize, self.0 & Self::NEGATED != 0)) }
+        if self.0 == u16::MAX {
+            None
+        } else {
+            Some(((self.0 & !Self::NEGATED) as usize, self.0 & Self::NEGATED != 0))
+        }
     }
 }
 

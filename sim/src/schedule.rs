@@ -21,7 +21,14 @@ pub fn wake(warp: &mut Warp, cluster: &ClusterState, world: &World, epoch: u64) 
     }
 }
 
-fn is_over(warp: &Warp, fragment: &Fragment, cluster: &ClusterState, world: &World, epoch: u64, alive: u32) -> bool {
+fn is_over(
+    warp: &Warp,
+    fragment: &Fragment,
+    cluster: &ClusterState,
+    world: &World,
+    epoch: u64,
+    alive: u32,
+) -> bool {
     let cta = &cluster.ctas[warp.cta];
     match fragment.wait {
         Wait::Ready => true,
@@ -34,9 +41,7 @@ fn is_over(warp: &Warp, fragment: &Fragment, cluster: &ClusterState, world: &Wor
         Wait::BulkGroups { left, read } => warp.flight.bulk_done(fragment.lanes, left, read),
         Wait::CopyGroups { left } => warp.flight.copies_done(fragment.lanes, left),
         Wait::MatrixGroups { left } => warp.flight.matrices_done(left),
-        Wait::Warpgroup { round } => {
-            cta.warpgroups[warp.index / 4].rounds.iter().all(|come| *come >= round)
-        }
+        Wait::Warpgroup { round } => cta.warpgroups[warp.index / 4].rounds.iter().all(|come| *come >= round),
         Wait::RegisterPool { registers } => {
             cta.free_registers >= registers.saturating_sub(warp.register_limit) * warp.lanes.count_ones()
         }
@@ -123,7 +128,9 @@ pub fn spins(context: &mut Context<'_>, epoch: u64) -> bool {
 }
 
 fn fingerprint(warp: &Warp, lanes: u32) -> u64 {
-    warp.registers.words().fold(mix(u64::from(lanes)), |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95))
+    warp.registers.words().fold(mix(u64::from(lanes)), |hash, word| {
+        (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95)
+    })
 }
 
 /// Every lane of a warp has exited.
@@ -137,7 +144,10 @@ pub fn warp_ended(cluster: &mut Cluster, number: usize) -> Result<(), Box<Fault>
         return Err(Box::new(
             Fault::new(
                 Rule::ExitInFlight,
-                format!("warp {} exits while its wgmma is in flight: no wgmma.wait_group has retired it", warp.index),
+                format!(
+                    "warp {} exits while its wgmma is in flight: no wgmma.wait_group has retired it",
+                    warp.index
+                ),
             )
             .with_other(matrix.line),
         ));
@@ -153,7 +163,12 @@ pub fn warp_ended(cluster: &mut Cluster, number: usize) -> Result<(), Box<Fault>
     check_register_changes(&cluster.state, cta, cluster.warps_per_cta)?;
     for warp in &cluster.warps[warps.clone()] {
         if let Some(bulk) = warp.flight.bulk.iter().find(|bulk| bulk.reading) {
-            let line = cluster.state.operations.iter().find(|operation| operation.id == bulk.id).map_or(0, |op| op.line);
+            let line = cluster
+                .state
+                .operations
+                .iter()
+                .find(|operation| operation.id == bulk.id)
+                .map_or(0, |op| op.line);
             return Err(Box::new(
                 Fault::new(
                     Rule::ExitInFlight,
@@ -185,7 +200,9 @@ fn check_register_changes(state: &ClusterState, cta: usize, warps: usize) -> Res
     for (number, group) in state.ctas[cta].warpgroups.iter().enumerate() {
         let members = number * 4..warps.min(number * 4 + 4);
         for warp in members {
-            let Some(&(registers, _, line)) = group.register_changes.get(group.register_changes_made[warp % 4]) else {
+            let Some(&(registers, _, line)) =
+                group.register_changes.get(group.register_changes_made[warp % 4])
+            else {
                 continue;
             };
             return Err(Box::new(
@@ -251,7 +268,11 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
                 let who = format!(
                     "warp {}{} of CTA ({x}, {y}, {z})",
                     warp.index,
-                    if fragment.lanes == warp.lanes { String::new() } else { format!(" {}", name_lanes(fragment.lanes)) },
+                    if fragment.lanes == warp.lanes {
+                        String::new()
+                    } else {
+                        format!(" {}", name_lanes(fragment.lanes))
+                    },
                 );
                 match rows.iter_mut().find(|(text, _)| *text == waits) {
                     Some((_, names)) => names.push(who),
@@ -307,7 +328,11 @@ fn misuse(grid: &Grid<'_>, warp: &Warp) -> Option<Report> {
     let missing = need & warp.alive() & !fragment.lanes;
     let other = warp.fragments.iter().find(|other| other.lanes & missing != 0);
     let other_line = other.map(|other| grid.program.code[other.pc as usize].line);
-    let rule = if aligned { "an .aligned instruction needs all lanes of the warp together" } else { "a .sync instruction needs all lanes of its mask" };
+    let rule = if aligned {
+        "an .aligned instruction needs all lanes of the warp together"
+    } else {
+        "a .sync instruction needs all lanes of its mask"
+    };
     let mut fault = Fault::new(
         Rule::Convergence,
         format!(
@@ -365,7 +390,10 @@ fn wait_in_words(grid: &Grid<'_>, cluster: &Cluster, warp: &Warp, fragment: &Fra
                     format!("{}; initialised at line {}, {last}", barrier.deficit(), barrier.line)
                 },
             );
-            format!("line {line}: waits for phase {phase} of the mbarrier at {}: {state}", shared_name(address))
+            format!(
+                "line {line}: waits for phase {phase} of the mbarrier at {}: {state}",
+                shared_name(address)
+            )
         }
         Wait::BulkGroups { left, .. } => format!("line {line}: waits for all but {left} bulk groups"),
         Wait::CopyGroups { left } => format!("line {line}: waits for all but {left} cp.async groups"),

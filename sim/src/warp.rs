@@ -4,8 +4,8 @@
 //! divides a fragment makes two; fragments that meet merge. Of several that can run, the one deepest in calls and
 //! lowest in the code goes first, but none starves: a wait loop may lie below the code that its partners must run.
 
-use crate::registers::RegisterFile;
 use crate::memory::local::LocalMemory;
+use crate::registers::RegisterFile;
 
 /// Why a fragment does not run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,8 +148,7 @@ impl Fragment {
 }
 
 /// Operands and results of collective instructions whose lanes come in several fragments.
-#[derive(Debug, Clone)]
-#[derive(Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Collective {
     /// Up to three operands a lane.
     pub operands: [[u64; 3]; 32],
@@ -160,7 +159,6 @@ pub struct Collective {
     /// Lanes whose results are undefined.
     pub undefined_results: u32,
 }
-
 
 /// A warp of a CTA.
 #[derive(Debug)]

@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 const CTAS: u32 = 3;
 
 fn config() -> ProptestConfig {
-    let cases = std::env::var("RORQUAL_RANDOM_PROGRAMS").map_or(150, |count| count.parse().expect("a number"));
+    let cases =
+        std::env::var("RORQUAL_RANDOM_PROGRAMS").map_or(150, |count| count.parse().expect("a number"));
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -90,7 +91,10 @@ fn programs_from_the_table_run_and_give_the_same_however_they_are_scheduled() {
         }
     });
     let (programs, unsupported) = (programs.into_inner(), unsupported.into_inner());
-    assert!(unsupported * 5 <= programs, "{unsupported} of {programs} programs need what the simulator lacks");
+    assert!(
+        unsupported * 5 <= programs,
+        "{unsupported} of {programs} programs need what the simulator lacks"
+    );
 }
 
 proptest! {

@@ -241,8 +241,7 @@ fn is_l1_priority(modifier: Modifier) -> bool {
 fn hints_fit_space(instruction: &Instruction) -> bool {
     use Modifier::{L2CacheHint, L264B, L2128B, L2256B};
     let hint = |modifier| {
-        let hint =
-            is_l1_priority(modifier) || matches!(modifier, L264B | L2128B | L2256B | L2CacheHint);
+        let hint = is_l1_priority(modifier) || matches!(modifier, L264B | L2128B | L2256B | L2CacheHint);
         hint.then_some(())
     };
     is_global(instruction) || instruction.find(hint).is_none()

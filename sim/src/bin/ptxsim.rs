@@ -164,7 +164,9 @@ fn report(outcome: &FileOutcome, checks: &[&str], as_json: bool) -> Result<ExitC
     } else {
         out.write_all(&outcome.output)
     };
-    written.and_then(|()| out.flush()).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    written
+        .and_then(|()| out.flush())
+        .map_err(|error| format!("cannot write to standard output: {error}"))?;
     Ok(ExitCode::from(match outcome.verdict() {
         Verdict::Ok => 0,
         Verdict::Undefined | Verdict::Deadlock => 1,

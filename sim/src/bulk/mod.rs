@@ -163,10 +163,9 @@ pub fn check_tile(
         let (address, align) = (shared_address.into(), TILE_ALIGN.into());
         return Err(BulkError::Misaligned { what: "shared", address, align });
     }
-    if store
-        && spec.swizzle == Swizzle::B128Atom32Flip8 {
-            return Err(BulkError::LoadOnlySwizzle { swizzle: spec.swizzle });
-        }
+    if store && spec.swizzle == Swizzle::B128Atom32Flip8 {
+        return Err(BulkError::LoadOnlySwizzle { swizzle: spec.swizzle });
+    }
     Ok(())
 }
 

@@ -124,7 +124,8 @@ fn load_shared<R: Lane>(
         let rank = rank_of(first);
         let lanes = lanes_of_rank(&shared, access.offset, left, rank as u32);
         let memory = &context.cluster.cta_of(first)?.shared;
-        let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(&shared, access.offset, lanes, out));
+        let loaded =
+            by_width!(access.bytes, W => memory.load_lanes::<W, R>(&shared, access.offset, lanes, out));
         defined |= loaded.map_err(|error| lane_fault(&error))?;
         left &= !lanes;
     }
@@ -153,9 +154,9 @@ fn load_parameter<R: Lane>(
     let bytes = access.bytes as usize;
     for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
         let start = addresses[lane].wrapping_add(u64::from(access.offset));
-        let found = usize::try_from(start).ok().and_then(|start| {
-            context.grid.parameters.get(start..start.checked_add(bytes)?)
-        });
+        let found = usize::try_from(start)
+            .ok()
+            .and_then(|start| context.grid.parameters.get(start..start.checked_add(bytes)?));
         let found = found.ok_or_else(|| {
             Fault::new(
                 Rule::Bounds,
@@ -188,14 +189,17 @@ pub fn store<R: Lane>(
     let mask = context.mask;
     match access.space {
         Space::Global | Space::Const => store_global(context, addresses, access, mask, values, defined),
-        Space::Shared | Space::SharedCluster => store_shared(context, addresses, access, mask, values, defined),
+        Space::Shared | Space::SharedCluster => {
+            store_shared(context, addresses, access, mask, values, defined)
+        }
         Space::Local => {
             let local = addresses.map(|address| address as u32);
             store_local(context, &local, access, mask, values, defined)
         }
         Space::Param => Err(Box::new(Fault::new(Rule::Bounds, "a store to the parameters of the kernel"))),
         Space::Generic | Space::Reg => {
-            let [global, shared, local, parameter, none] = classify_lanes(addresses, u64::from(access.offset), mask);
+            let [global, shared, local, parameter, none] =
+                classify_lanes(addresses, u64::from(access.offset), mask);
             if parameter != 0 {
                 return Err(Box::new(Fault::new(Rule::Bounds, "a store to the parameters of the kernel")));
             }
@@ -223,8 +227,7 @@ fn store_global<R: Lane>(
     defined: u32,
 ) -> Result<(), Box<Fault>> {
     let (memory, offset, line) = (context.grid.global(), u64::from(access.offset), context.line);
-    let stored =
-        by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, offset, mask, values, defined, line));
+    let stored = by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, offset, mask, values, defined, line));
     context.counters.global_written_bytes += u64::from(mask.count_ones() * access.bytes);
     context.cluster.changed();
     stored.map_err(|error| lane_fault(&error))
@@ -246,8 +249,7 @@ fn store_shared<R: Lane>(
         let first = shared[left.trailing_zeros() as usize].wrapping_add(access.offset);
         let lanes = lanes_of_rank(&shared, access.offset, left, rank_of(first) as u32);
         let memory = &mut context.cluster.cta_of(first)?.shared;
-        let stored =
-            by_width!(access.bytes, W => memory.store_lanes::<W, R>(&shared, access.offset, lanes, values, defined));
+        let stored = by_width!(access.bytes, W => memory.store_lanes::<W, R>(&shared, access.offset, lanes, values, defined));
         stored.map_err(|error| lane_fault(&error))?;
         left &= !lanes;
     }
@@ -335,7 +337,9 @@ pub fn bank_wavefronts(addresses: &[u64; 32], bytes: u32, mask: u32) -> (u64, u6
 pub fn sectors(addresses: &[u64; 32], bytes: u32, mask: u32) -> u64 {
     let lanes = (0..32).filter(|lane| mask >> lane & 1 == 1);
     let mut sectors: Vec<u64> = lanes
-        .flat_map(|lane: usize| addresses[lane] / 32..=addresses[lane].saturating_add(u64::from(bytes) - 1) / 32)
+        .flat_map(|lane: usize| {
+            addresses[lane] / 32..=addresses[lane].saturating_add(u64::from(bytes) - 1) / 32
+        })
         .collect();
     sectors.sort_unstable();
     sectors.dedup();

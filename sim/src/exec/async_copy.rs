@@ -76,7 +76,10 @@ fn issue_copy(
         if read[lane] > bytes {
             return Err(Box::new(Fault::new(
                 Rule::AsyncCopy,
-                format!("cp.async of {bytes} bytes with a source size of {} in lane {lane}: it must not be larger", read[lane]),
+                format!(
+                    "cp.async of {bytes} bytes with a source size of {} in lane {lane}: it must not be larger",
+                    read[lane]
+                ),
             )));
         }
         for (address, name) in [(u64::from(to[lane]), "shared"), (from[lane], "global")] {
@@ -177,7 +180,11 @@ fn release_arrivals(warp: &mut Warp, cluster: &mut ClusterState) -> Result<bool,
 /// # Errors
 ///
 /// If there is no mbarrier.
-pub fn arrive_after_copies(context: &mut Context<'_>, operand: mbarrier::Operand, counts_itself: bool) -> Step {
+pub fn arrive_after_copies(
+    context: &mut Context<'_>,
+    operand: mbarrier::Operand,
+    counts_itself: bool,
+) -> Step {
     let addresses = operand.read(context)?;
     for lane in context.active() {
         let barrier = context.cluster.mbarrier(addresses[lane])?;
@@ -200,7 +207,9 @@ pub fn arrive_after_copies(context: &mut Context<'_>, operand: mbarrier::Operand
 fn wait_copies(context: &mut Context<'_>, left: u32, open_too: bool) -> Step {
     if open_too {
         let mask = context.mask;
-        (0..32).filter(|lane| mask >> lane & 1 == 1).for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
+        (0..32)
+            .filter(|lane| mask >> lane & 1 == 1)
+            .for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
     }
     while !context.warp.flight.copies_done(context.mask, left) {
         advance_copy(context)?;
@@ -222,10 +231,12 @@ pub fn finish_copies(context: &mut Context<'_>) -> Result<(), Box<Fault>> {
 
 /// Performs the oldest copy of the warp; a fault is about the line that issued it.
 fn advance_copy(context: &mut Context<'_>) -> Result<(), Box<Fault>> {
-    advance_copies(context.warp, context.cluster, context.grid, context.counters).map_err(|(fault, line)| {
-        context.line = line;
-        fault
-    })?;
+    advance_copies(context.warp, context.cluster, context.grid, context.counters).map_err(
+        |(fault, line)| {
+            context.line = line;
+            fault
+        },
+    )?;
     context.cluster.changed();
     Ok(())
 }
@@ -243,7 +254,12 @@ impl Decoder<'_> {
         self.address(operand.ok_or_else(|| Unsupported::new(format!("operand `{name}` is missing")))?)
     }
 
-    fn named_word(&mut self, instruction: &Instruction, name: &str, ty: Type) -> Result<Option<Source>, Unsupported> {
+    fn named_word(
+        &mut self,
+        instruction: &Instruction,
+        name: &str,
+        ty: Type,
+    ) -> Result<Option<Source>, Unsupported> {
         instruction.operand(name).map(|operand| self.source(operand, ty)).transpose()
     }
 
@@ -273,7 +289,12 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn tensor(&mut self, instruction: &Instruction, direction: Direction, reduce: Option<ReduceOp>) -> Decoded {
+    fn tensor(
+        &mut self,
+        instruction: &Instruction,
+        direction: Direction,
+        reduce: Option<ReduceOp>,
+    ) -> Decoded {
         let lacking = [
             Modifier::Im2col,
             Modifier::Im2colW,
@@ -290,9 +311,15 @@ impl Decoder<'_> {
         let Some(Operand::Address(map)) = instruction.operand("map") else {
             return Err(Unsupported::new("a tensor copy without a map"));
         };
-        let coordinates =
-            map.coordinates.iter().map(|operand| self.source(operand, Type::S32)).collect::<Result<Vec<_>, _>>()?;
-        let plain = Operand::Address(Box::new(rorqual_ptx::operand::Address { coordinates: Vec::new(), ..(**map).clone() }));
+        let coordinates = map
+            .coordinates
+            .iter()
+            .map(|operand| self.source(operand, Type::S32))
+            .collect::<Result<Vec<_>, _>>()?;
+        let plain = Operand::Address(Box::new(rorqual_ptx::operand::Address {
+            coordinates: Vec::new(),
+            ..(**map).clone()
+        }));
         let shared = if direction == Direction::Load { "dst" } else { "src" };
         let copy = TensorCopy {
             direction,

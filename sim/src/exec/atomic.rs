@@ -42,7 +42,13 @@ impl Operation {
     fn apply(self, old: u128, operand: u128, new: u128, bits: u32, is_global: bool) -> u128 {
         match self {
             Self::Exchange => operand,
-            Self::CompareAndSwap => if old == operand { new } else { old },
+            Self::CompareAndSwap => {
+                if old == operand {
+                    new
+                } else {
+                    old
+                }
+            }
             Self::Reduce { op, ty, global, element_bits } => {
                 let ty = if is_global { global } else { ty };
                 let keep = if element_bits >= 64 { u64::MAX } else { (1 << element_bits) - 1 };
@@ -74,7 +80,8 @@ impl Atomic {
         let addresses = self.address.read(context)?;
         let bytes = self.bits / 8;
         let whole = bytes * self.elements.len() as u32;
-        crate::memory::check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
+        crate::memory::check_alignment(&addresses, 0, context.mask, whole)
+            .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
@@ -86,10 +93,11 @@ impl Atomic {
                 let address = addresses[lane].wrapping_add(u64::from(index as u32 * bytes));
                 let (a, b) = (operands[lane], news[lane]);
                 let defined = undefined >> lane & 1 == 0;
-                let old = self.update(context, address, bytes, a, b, defined).map_err(|error| match error {
-                    Ok(error) => lane_fault(&LaneError { lane: lane as u32, error }),
-                    Err(fault) => fault,
-                })?;
+                let old =
+                    self.update(context, address, bytes, a, b, defined).map_err(|error| match error {
+                        Ok(error) => lane_fault(&LaneError { lane: lane as u32, error }),
+                        Err(fault) => fault,
+                    })?;
                 changed |= self.operation.apply(old.bits, a, b, self.bits, false) != old.bits;
                 results[0][lane] = old.bits as u64;
                 results[1][lane] = (old.bits >> 64) as u64;
@@ -100,7 +108,9 @@ impl Atomic {
             }
             if let Some(to) = to {
                 match self.bits {
-                    0..=32 => context.write_u32(*to, &results[0].map(|value| value as u32), undefined_results)?,
+                    0..=32 => {
+                        context.write_u32(*to, &results[0].map(|value| value as u32), undefined_results)?
+                    }
                     33..=64 => context.write_u64(*to, &results[0], undefined_results)?,
                     _ => {
                         context.write_u64(*to, &results[0], undefined_results)?;

@@ -48,7 +48,10 @@ impl CtaBarrierInstruction {
         }
         let id = context.uniform_u64(self.id, false, "a barrier number")? as u32;
         if id > 15 {
-            return Err(Box::new(Fault::new(Rule::Barrier, format!("barrier number {id}, expected 0 to 15"))));
+            return Err(Box::new(Fault::new(
+                Rule::Barrier,
+                format!("barrier number {id}, expected 0 to 15"),
+            )));
         }
         let threads = match self.threads {
             Some(threads) => context.uniform_u64(threads, false, "the thread count of a barrier")? as u32,
@@ -69,7 +72,9 @@ impl CtaBarrierInstruction {
         if alive & !mask != 0 && !self.others_have_come(context, alive & !mask, key) {
             return Ok(context.wait(Wait::Gather { need: u32::MAX, key, aligned: self.aligned }));
         }
-        let ayes = (0..32).filter(|&lane| alive >> lane & 1 == 1 && context.warp.collective.operands[lane][0] != 0).count();
+        let ayes = (0..32)
+            .filter(|&lane| alive >> lane & 1 == 1 && context.warp.collective.operands[lane][0] != 0)
+            .count();
         let how = match (self.vote, self.waits) {
             (Some(_), _) => Arrival::Reduce { ayes: ayes as u32, lanes: alive.count_ones() },
             (None, true) => Arrival::Sync,
@@ -100,9 +105,13 @@ impl CtaBarrierInstruction {
         if self.aligned {
             return false;
         }
-        let waits = |wait: Wait| matches!(wait, Wait::Gather { key: other, aligned: false, .. } if other == key);
+        let waits =
+            |wait: Wait| matches!(wait, Wait::Gather { key: other, aligned: false, .. } if other == key);
         let fragments = &mut context.warp.fragments;
-        let there = fragments.iter().filter(|fragment| waits(fragment.wait)).fold(0, |set, fragment| set | fragment.lanes);
+        let there = fragments
+            .iter()
+            .filter(|fragment| waits(fragment.wait))
+            .fold(0, |set, fragment| set | fragment.lanes);
         if missing & !there != 0 {
             return false;
         }
@@ -114,8 +123,10 @@ impl CtaBarrierInstruction {
     }
 
     fn wait(&self, context: &mut Context<'_>) -> Flow {
-        let [id, generation] = context.warp.collective.results[context.fragment.lanes.trailing_zeros() as usize];
-        if self.waits && context.cluster.ctas[context.warp.cta].barriers[id as usize].generation <= generation {
+        let [id, generation] =
+            context.warp.collective.results[context.fragment.lanes.trailing_zeros() as usize];
+        if self.waits && context.cluster.ctas[context.warp.cta].barriers[id as usize].generation <= generation
+        {
             return context.wait_then_next(Wait::CtaBarrier { id: id as u8, generation });
         }
         Flow::Next

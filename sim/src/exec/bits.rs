@@ -16,15 +16,8 @@ use crate::scalar::format::{BF16, F16, Format, widen};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::operand::Operand;
-use rorqual_ptx::table::ExecBits;
+use rorqual_ptx::table::{Bits, ExecBits, Opcode};
 use rorqual_ptx::types::{Kind, Type};
-
-/// The literal of an `and` whose highest bit is set, cut to the type.
-fn clears_field(operands: &[Operand], ty: Type) -> Option<u64> {
-    let [Operand::Register(_), Operand::Immediate(literal)] = operands else { return None };
-    let bits = immediate_bits(*literal, ty) as u64;
-    (bits >> (ty.bits() - 1) & 1 == 1).then_some(bits)
-}
 
 fn comparison_of(instruction: &Instruction) -> Result<Comparison, Unsupported> {
     instruction
@@ -248,7 +241,7 @@ impl Decoder<'_> {
                 self.join_predicates(to, [a, b], operator)
             }
             (_, BooleanOperator::Xor) if same_register(operands) => self.zero(instruction, ty),
-            (_, BooleanOperator::And) if let Some(literal) = clears_field(operands, ty) => {
+            (_, BooleanOperator::And) if let Some(literal) = self.clears_field(to, operands, ty) => {
                 self.clear_field(to, &operands[0], literal, ty)
             }
             (_, BooleanOperator::And) => {
@@ -263,8 +256,19 @@ impl Decoder<'_> {
         }
     }
 
-    /// `and` with a literal that clears a field and keeps what is above it: how compilers write a bit field. The field
-    /// comes next, and the rest may never have been written, so the result counts as defined.
+    /// The literal of an `and` that makes room for a bit field: it keeps the highest bit, or an `or` follows soon.
+    fn clears_field(&self, to: &Operand, operands: &[Operand], ty: Type) -> Option<u64> {
+        let [Operand::Register(_), Operand::Immediate(literal)] = operands else { return None };
+        let bits = immediate_bits(*literal, ty) as u64;
+        let fills = |next: &Instruction| {
+            next.opcode() == Opcode::Bits(Bits::Or)
+                && next.operands.get(1..).is_some_and(|reads| reads.contains(to))
+        };
+        (bits >> (ty.bits() - 1) & 1 == 1 || self.following().any(fills)).then_some(bits)
+    }
+
+    /// `and` with a literal that clears a field and keeps the rest: how compilers write a bit field. The field comes
+    /// next, and the rest may never have been written, so the result counts as defined.
     fn clear_field(&mut self, to: &Operand, from: &Operand, literal: u64, ty: Type) -> Decoded {
         let (to, from) = (self.destination(to, ty)?, self.source(from, ty)?);
         let wide = ty.bits() == 64;

@@ -71,13 +71,19 @@ const fn in_window(address: u32, rank: usize) -> u32 {
 }
 
 /// CTAs that a copy goes to: those of the multicast mask, or the one of the address.
-fn targets(context: &Context<'_>, destination: u32, multicast: Option<u64>) -> Result<Vec<usize>, Box<Fault>> {
+fn targets(
+    context: &Context<'_>,
+    destination: u32,
+    multicast: Option<u64>,
+) -> Result<Vec<usize>, Box<Fault>> {
     let Some(mask) = multicast else { return Ok(vec![rank_of(destination)]) };
     let count = context.cluster.ctas.len();
     if mask == 0 || mask >> count != 0 {
         return Err(Box::new(Fault::new(
             Rule::AsyncCopy,
-            format!("multicast mask {mask:#x} in a cluster of {count} CTAs: it must name some of them and no others"),
+            format!(
+                "multicast mask {mask:#x} in a cluster of {count} CTAs: it must name some of them and no others"
+            ),
         )));
     }
     Ok((0..count).filter(|rank| mask >> rank & 1 == 1).collect())
@@ -196,7 +202,14 @@ impl BulkCopy {
             let (destination, source, bytes) = (destinations[lane], sources[lane], sizes[lane]);
             bulk::check_bulk(source, destination, u64::from(bytes)).map_err(|error| fault(&error))?;
             if self.direction == Direction::Store {
-                let work = BulkStore { source: to_shared(source), destination, bytes, reduce: self.reduce, data: None, line: context.line };
+                let work = BulkStore {
+                    source: to_shared(source),
+                    destination,
+                    bytes,
+                    reduce: self.reduce,
+                    data: None,
+                    line: context.line,
+                };
                 submit_store(context, lane, Box::new(work));
                 continue;
             }
@@ -249,14 +262,17 @@ impl Asynchronous for BulkLoad {
         match (self.direction, self.reduce) {
             (Direction::Load, _) => {
                 let shared = &mut cluster.cta_of(destination)?.shared;
-                bulk::load_bulk(grid.global(), source, shared, destination, bytes).map_err(|error| fault(&error))?;
+                bulk::load_bulk(grid.global(), source, shared, destination, bytes)
+                    .map_err(|error| fault(&error))?;
                 counters.global_read_bytes += u64::from(bytes);
                 counters.bulk_loads += 1;
                 counters.bulk_loaded_bytes += u64::from(bytes);
             }
             (_, None) => {
                 let source = to_shared(source);
-                with_two(cluster, source, destination, |from, to| bulk::copy_bulk(from, source, to, destination, bytes))?;
+                with_two(cluster, source, destination, |from, to| {
+                    bulk::copy_bulk(from, source, to, destination, bytes)
+                })?;
             }
             (_, Some((op, ty))) => {
                 let source = to_shared(source);
@@ -295,7 +311,9 @@ impl Asynchronous for BulkStore {
             bulk::reduce_bulk_global(shared, source, grid.global(), destination, bytes, op, ty, line)
                 .map_err(|error| fault(&error))?;
         } else if let Some((data, flags)) = &self.data {
-            grid.global().write_range(destination, data, flags, line).map_err(|error| memory_fault(&error))?;
+            grid.global()
+                .write_range(destination, data, flags, line)
+                .map_err(|error| memory_fault(&error))?;
         } else {
             let shared = &cluster.cta_of(source)?.shared;
             let (data, flags) = shared.range(source, bytes).map_err(|error| memory_fault(&error))?;
@@ -448,7 +466,9 @@ impl Asynchronous for TensorStore {
         let shared = &cluster.cta_of(self.shared)?.shared;
         let written = match self.reduce {
             None => bulk::store_tile(&self.spec, coordinates, shared, self.shared, grid.global(), self.line),
-            Some(op) => bulk::reduce_tile(&self.spec, coordinates, op, shared, self.shared, grid.global(), self.line),
+            Some(op) => {
+                bulk::reduce_tile(&self.spec, coordinates, op, shared, self.shared, grid.global(), self.line)
+            }
         };
         let written = written.map_err(|error| fault(&error))?;
         counters.global_written_bytes += u64::from(written);

@@ -87,7 +87,12 @@ fn frame_base(context: &Context<'_>, number: usize) -> usize {
 /// # Errors
 ///
 /// If the pointer is no function, the signature differs, or the stack is full.
-pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], results: &[Argument]) -> Step {
+pub fn enter(
+    context: &mut Context<'_>,
+    callee: Callee,
+    arguments: &[Argument],
+    results: &[Argument],
+) -> Step {
     let number = match callee {
         Callee::External(function) => return call_external(context, function, arguments, results),
         Callee::Function(number) => number,
@@ -113,11 +118,17 @@ pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], 
     let caller = context.fragment.frame;
     let caller_function = &program.functions[caller.function as usize];
     if context.fragment.callers.len() >= MOST_FRAMES {
-        return Err(Box::new(Fault::new(Rule::MemoryBudget, format!("more than {MOST_FRAMES} calls inside each other"))));
+        return Err(Box::new(Fault::new(
+            Rule::MemoryBudget,
+            format!("more than {MOST_FRAMES} calls inside each other"),
+        )));
     }
     let base = frame_base(context, number);
     if base + function.slots > MOST_SLOTS {
-        return Err(Box::new(Fault::new(Rule::MemoryBudget, format!("the call stack needs more than {MOST_SLOTS} register slots"))));
+        return Err(Box::new(Fault::new(
+            Rule::MemoryBudget,
+            format!("the call stack needs more than {MOST_SLOTS} register slots"),
+        )));
     }
     let frame = Frame {
         function: number as u32,
@@ -155,16 +166,24 @@ pub fn enter(context: &mut Context<'_>, callee: Callee, arguments: &[Argument], 
 fn function_number(context: &Context<'_>, pointer: u64) -> Result<usize, Box<Fault>> {
     let number = pointer.wrapping_sub(FUNCTION_BASE) / 16;
     let program = context.program;
-    let known = pointer >= FUNCTION_BASE && pointer.is_multiple_of(16) && number < program.functions.len() as u64;
+    let known =
+        pointer >= FUNCTION_BASE && pointer.is_multiple_of(16) && number < program.functions.len() as u64;
     let number = number as usize;
     let has_body = known && program.functions[number].end > program.functions[number].entry;
     if has_body && program.kernels.values().all(|kernel| kernel.function != number) {
         return Ok(number);
     }
-    Err(Box::new(Fault::new(Rule::Call, format!("a call to {pointer:#x}, which is no device function of the module"))))
+    Err(Box::new(Fault::new(
+        Rule::Call,
+        format!("a call to {pointer:#x}, which is no device function of the module"),
+    )))
 }
 
-fn check_signature(function: &FunctionInfo, arguments: &[Argument], results: &[Argument]) -> Result<(), Box<Fault>> {
+fn check_signature(
+    function: &FunctionInfo,
+    arguments: &[Argument],
+    results: &[Argument],
+) -> Result<(), Box<Fault>> {
     let takes = function.parameters.len() - function.return_count;
     if takes == arguments.len() && function.return_count == results.len() {
         return Ok(());
@@ -191,12 +210,17 @@ impl Passed {
     /// The value as a number of at most 8 bytes, with the lanes where any of them is undefined.
     fn word(&self, from: usize, bytes: usize) -> ([u64; 32], u32) {
         let part = &self.bytes[from.min(self.bytes.len())..(from + bytes).min(self.bytes.len())];
-        let word = |lane: usize| part.iter().rev().fold(0, |word, (byte, _)| word << 8 | u64::from(byte[lane]));
+        let word =
+            |lane: usize| part.iter().rev().fold(0, |word, (byte, _)| word << 8 | u64::from(byte[lane]));
         (std::array::from_fn(word), part.iter().fold(0, |set, (_, undefined)| set | undefined))
     }
 }
 
-fn read_argument(context: &Context<'_>, argument: Argument, parameter: Parameter) -> Result<Passed, Box<Fault>> {
+fn read_argument(
+    context: &Context<'_>,
+    argument: Argument,
+    parameter: Parameter,
+) -> Result<Passed, Box<Fault>> {
     let bytes = match parameter {
         Parameter::Memory { bytes, .. } => bytes,
         Parameter::Register { slots, .. } => u32::from(slots) * 4,
@@ -205,7 +229,11 @@ fn read_argument(context: &Context<'_>, argument: Argument, parameter: Parameter
         Argument::Memory(offset) => read_memory(context, context.fragment.frame.local_base + offset, bytes),
         Argument::Register { slot, slots } => read_register(context, slot, slots, bytes),
         Argument::Literal([narrow, wide]) => {
-            if bytes <= 4 { read_register(context, narrow, 1, bytes) } else { read_register(context, wide, 2, bytes) }
+            if bytes <= 4 {
+                read_register(context, narrow, 1, bytes)
+            } else {
+                read_register(context, wide, 2, bytes)
+            }
         }
     }
 }
@@ -265,7 +293,12 @@ fn write_register(context: &mut Context<'_>, value: &Passed, slot: u16, slots: u
     Ok(())
 }
 
-fn write_memory(context: &mut Context<'_>, value: &Passed, offset: u32, bytes: u32) -> Result<(), Box<Fault>> {
+fn write_memory(
+    context: &mut Context<'_>,
+    value: &Passed,
+    offset: u32,
+    bytes: u32,
+) -> Result<(), Box<Fault>> {
     let lanes = context.fragment.lanes;
     let addresses = [offset; 32];
     for (index, (byte, undefined)) in value.bytes.iter().enumerate().take(bytes as usize) {
@@ -320,14 +353,18 @@ pub fn leave(context: &mut Context<'_>, callee: Callee, results: &[Argument]) ->
     for parameter in &function.parameters[..function.return_count] {
         values.push(match *parameter {
             Parameter::Memory { offset, bytes } => read_memory(context, local_base + offset, bytes)?,
-            Parameter::Register { slot, slots } => read_register(context, Source(slot), slots, u32::from(slots) * 4)?,
+            Parameter::Register { slot, slots } => {
+                read_register(context, Source(slot), slots, u32::from(slots) * 4)?
+            }
         });
     }
     context.warp.registers.select(base, predicate_base);
     context.warp.local.leave(context.fragment.lanes, local_base);
     for (value, result) in values.iter().zip(results) {
         match *result {
-            Argument::Memory(offset) => write_memory(context, value, frame.local_base + offset, value.bytes.len() as u32)?,
+            Argument::Memory(offset) => {
+                write_memory(context, value, frame.local_base + offset, value.bytes.len() as u32)?
+            }
             Argument::Register { slot, slots } => write_register(context, value, slot.0, slots)?,
             Argument::Literal(_) => {}
         }
@@ -359,7 +396,9 @@ fn call_external(
         let passed = read_argument(context, *argument, parameter)?;
         let (word, undefined) = passed.word(0, 8);
         if undefined & context.mask != 0 {
-            return Err(context.undefined_fault(undefined & context.mask, "an argument of a runtime function"));
+            return Err(
+                context.undefined_fault(undefined & context.mask, "an argument of a runtime function")
+            );
         }
         values.push(word);
     }
@@ -385,7 +424,8 @@ fn call_external(
         External::AssertFail => {
             let lane = context.mask.trailing_zeros() as usize;
             let text = |context: &Context<'_>, value: &[u64; 32]| {
-                printf::read_string(context, lane, value[lane]).map(|text| String::from_utf8_lossy(&text).into_owned())
+                printf::read_string(context, lane, value[lane])
+                    .map(|text| String::from_utf8_lossy(&text).into_owned())
             };
             let message = format!(
                 "assertion `{}` failed in {} ({}:{}), lane {lane} of warp {}",

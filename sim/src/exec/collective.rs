@@ -147,7 +147,10 @@ impl Instruction {
         while left != 0 {
             let lane = left.trailing_zeros() as usize;
             let need = masks[lane] & context.warp.alive();
-            let here = context.active().filter(|&other| masks[other] == masks[lane]).fold(0, |set, lane| set | 1 << lane);
+            let here = context
+                .active()
+                .filter(|&other| masks[other] == masks[lane])
+                .fold(0, |set, lane| set | 1 << lane);
             left &= !here;
             let key = key ^ u64::from(masks[lane]);
             if need & !here == 0 || meet_elsewhere(context, need & !here, key) {
@@ -204,7 +207,8 @@ impl Instruction {
         };
         let collective = &mut context.warp.collective;
         for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
-            collective.operands[lane] = [values[lane], u64::from(steering[0][lane]), u64::from(steering[1][lane])];
+            collective.operands[lane] =
+                [values[lane], u64::from(steering[0][lane]), u64::from(steering[1][lane])];
         }
         collective.undefined = collective.undefined & !mask | undefined & mask;
         Ok(())
@@ -297,7 +301,8 @@ fn shuffle_source(shuffle: Shuffle, lane: u32, b: u32, c: u32) -> (u32, bool) {
 
 /// Whether the missing lanes all wait for the same operation, at whatever instruction; then they go on.
 fn meet_elsewhere(context: &mut Context<'_>, missing: u32, key: u64) -> bool {
-    let waits = |fragment: &Fragment| matches!(fragment.wait, Wait::Gather { key: other, .. } if other == key);
+    let waits =
+        |fragment: &Fragment| matches!(fragment.wait, Wait::Gather { key: other, .. } if other == key);
     let there = context.warp.fragments.iter().filter(|fragment| waits(fragment));
     if missing & !there.fold(0, |set, fragment| set | fragment.lanes) != 0 {
         return false;

@@ -1,7 +1,7 @@
 //! Branches, calls, exit, and what else steers a kernel (PTX ISA 9.7.12, 9.7.19).
 
-use crate::barrier::CtaWarps;
 use super::call::{self, Argument, Callee};
+use crate::barrier::CtaWarps;
 use crate::context::Context;
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
@@ -58,7 +58,8 @@ fn run_indexed_jump(context: &mut Context<'_>, op: &MicroOp) -> Step {
     }
     split_off_rest(context, count + 1);
     let first = context.mask.trailing_zeros() as usize;
-    let together = context.active().filter(|&lane| indices[lane] == indices[first]).fold(0, |set, lane| set | 1 << lane);
+    let together =
+        context.active().filter(|&lane| indices[lane] == indices[first]).fold(0, |set, lane| set | 1 << lane);
     // Lanes with another index run the jump again, by themselves.
     context.mask = together;
     split_off_rest(context, 0);
@@ -83,7 +84,8 @@ pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault
     cta.threads_left -= threads;
     if warp.alive() == 0 {
         cta.live_warps &= !(1 << warp.index);
-        let warps = CtaWarps { threads: context.grid.thread_count().next_multiple_of(32), live: cta.live_warps };
+        let warps =
+            CtaWarps { threads: context.grid.thread_count().next_multiple_of(32), live: cta.live_warps };
         for barrier in &mut cta.barriers {
             barrier.release_exited(warps);
         }
@@ -106,7 +108,6 @@ pub fn run_exit(context: &mut Context<'_>, _: &MicroOp) -> Step {
     Ok(Flow::Exited)
 }
 
-
 /// `setmaxnreg`: the CTA's pool gives and takes registers (PTX ISA 9.7.21.5).
 fn set_max_registers(context: &mut Context<'_>, registers: u32, increase: bool) -> Step {
     if let Some(flow) = context.whole_warp("setmaxnreg")? {
@@ -119,7 +120,9 @@ fn set_max_registers(context: &mut Context<'_>, registers: u32, increase: bool) 
         let (name, bound) = if increase { ("inc", "at least") } else { ("dec", "at most") };
         return Err(Box::new(Fault::new(
             Rule::RegisterPool,
-            format!("setmaxnreg.{name} to {registers} registers by a warp that has {has}: expected {bound} that"),
+            format!(
+                "setmaxnreg.{name} to {registers} registers by a warp that has {has}: expected {bound} that"
+            ),
         )));
     }
     if increase {
@@ -175,7 +178,11 @@ impl Decoder<'_> {
         self.plain(if is_kernel { run_exit } else { call::run_return });
     }
 
-    fn call_arguments(&mut self, operand: Option<&Operand>, results: bool) -> Result<Vec<Argument>, Unsupported> {
+    fn call_arguments(
+        &mut self,
+        operand: Option<&Operand>,
+        results: bool,
+    ) -> Result<Vec<Argument>, Unsupported> {
         let Some(Operand::Arguments(arguments)) = operand else { return Ok(Vec::new()) };
         let mut decoded = Vec::new();
         for argument in arguments {
@@ -211,7 +218,8 @@ impl ExecControl for Decoder<'_> {
     }
 
     fn brx_idx(&mut self, instruction: &Instruction) -> Decoded {
-        let (Some(index), Some(Operand::Label(table))) = (instruction.operand("index"), instruction.operand("targets"))
+        let (Some(index), Some(Operand::Label(table))) =
+            (instruction.operand("index"), instruction.operand("targets"))
         else {
             return Err(Unsupported::new("brx.idx without a table"));
         };
@@ -245,10 +253,13 @@ impl ExecControl for Decoder<'_> {
             other => return Err(Unsupported::new(format!("a call of {other:?}"))),
         };
         let (enter_results, leave_results) = (results.clone(), results);
-        self.emit_with(Class::Control, move |context| call::enter(context, callee, &arguments, &enter_results));
+        self.emit_with(Class::Control, move |context| {
+            call::enter(context, callee, &arguments, &enter_results)
+        });
         if !matches!(callee, Callee::External(_)) {
             self.without_guard(|decoder| {
-                decoder.emit_with(Class::Control, move |context| call::leave(context, callee, &leave_results));
+                decoder
+                    .emit_with(Class::Control, move |context| call::leave(context, callee, &leave_results));
             });
         }
         Ok(())

@@ -39,7 +39,10 @@ impl Operand {
                 _ => {
                     return Err(Box::new(Fault::new(
                         Rule::Mbarrier,
-                        format!("mbarrier at generic address {:#x}, which is not in shared memory", addresses[lane]),
+                        format!(
+                            "mbarrier at generic address {:#x}, which is not in shared memory",
+                            addresses[lane]
+                        ),
                     )));
                 }
             }
@@ -65,7 +68,10 @@ fn intact<'a>(context: &'a mut Context<'_>, address: u32) -> Result<&'a mut Mbar
         return Err(Box::new(
             Fault::new(
                 Rule::Mbarrier,
-                format!("the mbarrier at {} was overwritten by something else", crate::cluster::shared_name(address)),
+                format!(
+                    "the mbarrier at {} was overwritten by something else",
+                    crate::cluster::shared_name(address)
+                ),
             )
             .with_other(line),
         ));
@@ -80,7 +86,10 @@ fn own_cta(context: &Context<'_>, address: u32, what: &str) -> Result<(), Box<Fa
     }
     Err(Box::new(Fault::new(
         Rule::Mbarrier,
-        format!("{what} on an mbarrier of CTA rank {rank} by a thread of rank {}: only its own CTA may", context.warp.cta),
+        format!(
+            "{what} on an mbarrier of CTA rank {rank} by a thread of rank {}: only its own CTA may",
+            context.warp.cta
+        ),
     )))
 }
 
@@ -257,8 +266,11 @@ impl Test {
         for lane in context.active() {
             let address = addresses[lane];
             own_cta(context, address, "a wait")?;
-            let (parity, token) =
-                if self.parity { (context.u32(self.phase)[lane], 0) } else { (0, context.u64(self.phase)[lane]) };
+            let (parity, token) = if self.parity {
+                (context.u32(self.phase)[lane], 0)
+            } else {
+                (0, context.u64(self.phase)[lane])
+            };
             let barrier = intact(context, address)?;
             let complete = if self.parity {
                 // Only the low bit counts; compilers flip the others along with it.

@@ -198,7 +198,14 @@ impl Decoder<'_> {
                 components.push(component);
             }
         }
-        let load = Load { address, space, bytes: ty.bytes().min(8), signed: ty.is_signed(), register_bits, components };
+        let load = Load {
+            address,
+            space,
+            bytes: ty.bytes().min(8),
+            signed: ty.is_signed(),
+            register_bits,
+            components,
+        };
         self.emit_with(class_of(space), move |context| load.run(context));
         Ok(())
     }
@@ -211,7 +218,9 @@ impl Decoder<'_> {
         let mut components = Vec::new();
         for element in Self::elements(self.need(instruction, "b")?) {
             let slots = match element {
-                Operand::Register(register) => slots_of(self.function.registers[register.0 as usize].ty, 1) as u8,
+                Operand::Register(register) => {
+                    slots_of(self.function.registers[register.0 as usize].ty, 1) as u8
+                }
                 _ => slots_of(ty, 1) as u8,
             };
             // A wider register is stored by its low bits.
@@ -243,8 +252,10 @@ impl Decoder<'_> {
         let each = ty.bits() / elements.len() as u32;
         let element_type = bits_type(each)?;
         let to = self.destination(to, ty)?;
-        let sources =
-            elements.iter().map(|element| self.source(element, element_type)).collect::<Result<Vec<_>, _>>()?;
+        let sources = elements
+            .iter()
+            .map(|element| self.source(element, element_type))
+            .collect::<Result<Vec<_>, _>>()?;
         self.emit_with(Class::Move, move |context| {
             let mut words = [[0u64; 32]; 2];
             let mut undefined = 0;
@@ -296,7 +307,11 @@ impl Decoder<'_> {
                     context.write_u64(*target, word, undefined)?;
                 } else {
                     let keep = (1u64 << each) - 1;
-                    context.write_u32(*target, &word.map(|word| (word >> (at % 64) & keep) as u32), undefined)?;
+                    context.write_u32(
+                        *target,
+                        &word.map(|word| (word >> (at % 64) & keep) as u32),
+                        undefined,
+                    )?;
                 }
             }
             Ok(Flow::Next)
@@ -342,7 +357,9 @@ impl ExecMemory for Decoder<'_> {
             (_, Operand::Special(special)) if ty == Type::Pred => {
                 let (to, special) = (self.predicate_destination(to)?, *special);
                 let Some(to) = to else { return self.nothing() };
-                self.emit_with(Class::Move, move |context| super::special::write_predicate(context, special, to));
+                self.emit_with(Class::Move, move |context| {
+                    super::special::write_predicate(context, special, to)
+                });
                 Ok(())
             }
             (_, Operand::Special(special)) => {
@@ -400,7 +417,8 @@ impl ExecMemory for Decoder<'_> {
         let address = self.address(self.need(instruction, "a")?)?;
         let mbarrier = self.address(self.need(instruction, "mbar")?)?;
         let elements = Self::elements(self.need(instruction, "b")?);
-        let sources = elements.iter().map(|element| self.source(element, ty)).collect::<Result<Vec<_>, _>>()?;
+        let sources =
+            elements.iter().map(|element| self.source(element, ty)).collect::<Result<Vec<_>, _>>()?;
         let wide = slots_of(ty, 1) == 2;
         self.emit_with(Class::AsyncCopy, move |context| {
             let (addresses, mbarriers) = (address.read_u32(context)?, mbarrier.read_u32(context)?);
@@ -496,7 +514,11 @@ impl ExecMemory for Decoder<'_> {
         let wide = slots_of(ty, 1) == 2;
         self.emit_with(Class::Control, move |context| {
             let top = stack_top(context);
-            if wide { context.write_u64(to, &[u64::from(top); 32], 0)? } else { context.write_u32(to, &[top; 32], 0)? }
+            if wide {
+                context.write_u64(to, &[u64::from(top); 32], 0)?
+            } else {
+                context.write_u32(to, &[top; 32], 0)?
+            }
             Ok(Flow::Next)
         });
         Ok(())
@@ -509,9 +531,13 @@ impl ExecMemory for Decoder<'_> {
         self.emit_with(Class::Control, move |context| {
             let saved = context.uniform_u64(from, wide, "the stack pointer")? as u32;
             let start = stack_top(context) - context.fragment.frame.allocated;
-            let Some(allocated) = saved.checked_sub(start).filter(|allocated| *allocated <= context.fragment.frame.allocated)
+            let Some(allocated) =
+                saved.checked_sub(start).filter(|allocated| *allocated <= context.fragment.frame.allocated)
             else {
-                return Err(Box::new(Fault::new(Rule::Operand, format!("stackrestore to {saved:#x}, which is not of this frame"))));
+                return Err(Box::new(Fault::new(
+                    Rule::Operand,
+                    format!("stackrestore to {saved:#x}, which is not of this frame"),
+                )));
             };
             context.warp.local.leave(context.fragment.lanes, start + allocated);
             context.fragment.frame.allocated = allocated;
@@ -544,7 +570,11 @@ impl ExecMemory for Decoder<'_> {
                 .enter(context.fragment.lanes, start, bytes)
                 .map_err(|error| Fault::new(Rule::MemoryBudget, error.to_string()))?;
             context.fragment.frame.allocated += start + bytes - stack_top(context);
-            if wide { context.write_u64(to, &[u64::from(start); 32], 0)? } else { context.write_u32(to, &[start; 32], 0)? }
+            if wide {
+                context.write_u64(to, &[u64::from(start); 32], 0)?
+            } else {
+                context.write_u32(to, &[start; 32], 0)?
+            }
             Ok(Flow::Next)
         });
         Ok(())
@@ -554,5 +584,7 @@ impl ExecMemory for Decoder<'_> {
 /// The end of the fragment's local memory.
 fn stack_top(context: &Context<'_>) -> u32 {
     let frame = context.fragment.frame;
-    frame.local_base + context.program.functions[frame.function as usize].local_bytes + context.fragment.frame.allocated
+    frame.local_base
+        + context.program.functions[frame.function as usize].local_bytes
+        + context.fragment.frame.allocated
 }

@@ -10,12 +10,17 @@ const MOST_BYTES: u64 = 1 << 16;
 
 /// Reads bytes at a generic address of a lane, all of which must be defined.
 fn read(context: &Context<'_>, lane: usize, address: u64, bytes: &mut [u8]) -> Result<(), Box<Fault>> {
-    let outside = |text: String| Box::new(Fault::new(Rule::Bounds, format!("printf reads {address:#x}: {text}")));
+    let outside =
+        |text: String| Box::new(Fault::new(Rule::Bounds, format!("printf reads {address:#x}: {text}")));
     let mut defined = true;
     match classify(address) {
         Window::Global => {
             let mut flags = vec![0; bytes.len()];
-            context.grid.global().read_range(address, bytes, &mut flags).map_err(|error| outside(error.to_string()))?;
+            context
+                .grid
+                .global()
+                .read_range(address, bytes, &mut flags)
+                .map_err(|error| outside(error.to_string()))?;
             defined = all_defined(&flags);
         }
         Window::Shared(shared) => {
@@ -164,7 +169,8 @@ fn parse(
             *at += 1;
         }
         let digits = pattern[start..*at].iter();
-        let value = digits.fold(0usize, |value, digit| (value * 10 + usize::from(digit - b'0')).min(MOST_COLUMNS));
+        let value =
+            digits.fold(0usize, |value, digit| (value * 10 + usize::from(digit - b'0')).min(MOST_COLUMNS));
         Ok((*at > start).then_some(value))
     };
     conversion.width = number(&mut at)?.unwrap_or(0);
@@ -258,7 +264,11 @@ fn general(value: f64, precision: usize, keep_zeros: bool) -> String {
     let scientific = exponential(value, precision - 1);
     let exponent: i32 = scientific.split_once('e').map_or(0, |(_, exponent)| exponent.parse().unwrap_or(0));
     let trim = |text: &str| {
-        if keep_zeros || !text.contains('.') { text.to_owned() } else { text.trim_end_matches('0').trim_end_matches('.').to_owned() }
+        if keep_zeros || !text.contains('.') {
+            text.to_owned()
+        } else {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
     };
     if exponent < -4 || exponent >= precision as i32 {
         let (digits, tail) = scientific.split_once('e').unwrap_or((&scientific, "+00"));

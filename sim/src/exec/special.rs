@@ -112,7 +112,10 @@ fn read(context: &mut Context<'_>, special: SpecialRegister) -> Result<[u64; 32]
         R::Envreg2 => grid.grid_workspace & 0xffff_ffff,
         other if other.name().starts_with("%envreg") || other.name().starts_with("%pm") => 0,
         other => {
-            return Err(Box::new(Fault::new(Rule::Unsupported, format!("special register {}", other.name()))));
+            return Err(Box::new(Fault::new(
+                Rule::Unsupported,
+                format!("special register {}", other.name()),
+            )));
         }
     };
     Ok([number; 32])

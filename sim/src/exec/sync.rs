@@ -32,7 +32,8 @@ impl Decoder<'_> {
             let reduce = if instruction.has(Modifier::Popc) {
                 Reduce::Count(self.destination(to, Type::U32)?)
             } else {
-                let index = self.predicate_destination(to)?.ok_or_else(|| Unsupported::new("a discarded result"))?;
+                let index =
+                    self.predicate_destination(to)?.ok_or_else(|| Unsupported::new("a discarded result"))?;
                 if instruction.has(Modifier::And) { Reduce::And(index) } else { Reduce::Or(index) }
             };
             self.emit_with(Class::Barrier, move |context| barrier::write_reduction(context, reduce));
@@ -51,7 +52,8 @@ impl Decoder<'_> {
 
     fn arrive(&mut self, instruction: &Instruction, drop: bool) -> Decoded {
         let operand = self.mbarrier_operand(instruction)?;
-        let mut word = |name| instruction.operand(name).map(|operand| self.source(operand, Type::U32)).transpose();
+        let mut word =
+            |name| instruction.operand(name).map(|operand| self.source(operand, Type::U32)).transpose();
         let (count, expect) = (word("count")?, word("bytes")?);
         let state = match Self::operand(instruction, "state")? {
             Operand::Sink => None,
@@ -64,7 +66,9 @@ impl Decoder<'_> {
     }
 
     fn mbarrier_wait(&mut self, instruction: &Instruction, may_wait: bool) -> Decoded {
-        if matches!(instruction.operand("done"), Some(Operand::Pair(_))) || instruction.operand("value").is_some() {
+        if matches!(instruction.operand("done"), Some(Operand::Pair(_)))
+            || instruction.operand("value").is_some()
+        {
             return Err(Unsupported::new("mbarrier reports"));
         }
         let operand = self.mbarrier_operand(instruction)?;
@@ -82,7 +86,13 @@ impl Decoder<'_> {
     }
 
     /// A collective instruction; `d` and `p` name the destinations.
-    fn collective(&mut self, instruction: &Instruction, operation: Operation, value: Brought, d: Option<&Operand>) -> Decoded {
+    fn collective(
+        &mut self,
+        instruction: &Instruction,
+        operation: Operation,
+        value: Brought,
+        d: Option<&Operand>,
+    ) -> Decoded {
         let mask = self.source(Self::operand(instruction, "mask")?, Type::B32)?;
         let steering = match operation {
             Operation::Shuffle(_) => {
@@ -91,7 +101,8 @@ impl Decoder<'_> {
             }
             _ => None,
         };
-        let predicate_only = matches!(operation, Operation::VoteAll | Operation::VoteAny | Operation::VoteUniform);
+        let predicate_only =
+            matches!(operation, Operation::VoteAll | Operation::VoteAny | Operation::VoteUniform);
         let (result, predicate) = match d {
             None | Some(Operand::Sink) => (None, None),
             Some(operand) if predicate_only => (None, self.predicate_destination(operand)?),
@@ -206,7 +217,8 @@ impl ExecSync for Decoder<'_> {
     }
 
     fn match_sync(&mut self, instruction: &Instruction) -> Decoded {
-        let operation = if instruction.has(Modifier::All) { Operation::MatchAll } else { Operation::MatchAny };
+        let operation =
+            if instruction.has(Modifier::All) { Operation::MatchAll } else { Operation::MatchAny };
         let operand = Self::operand(instruction, "a")?;
         let value = if instruction.types().any(|ty| ty == Type::B64) {
             Brought::Wide(self.source(operand, Type::B64)?)

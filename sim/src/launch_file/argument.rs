@@ -114,7 +114,8 @@ impl ArgumentText {
     fn value(&self, buffer_offset: u64, buffers: &impl Buffers) -> Result<Vec<u8>, String> {
         let mut values = Vec::new();
         if let Some(name) = &self.buffer {
-            let (address, bytes) = buffers.find(name).ok_or_else(|| format!("there is no buffer `{name}`"))?;
+            let (address, bytes) =
+                buffers.find(name).ok_or_else(|| format!("there is no buffer `{name}`"))?;
             if buffer_offset > bytes {
                 return Err(format!("offset {buffer_offset} in buffer `{name}` of {bytes} bytes"));
             }
@@ -170,7 +171,8 @@ impl StructText {
         }
         let mut bytes = vec![0; self.size];
         for (index, field) in self.fields.iter().enumerate() {
-            let offset = field.offset.ok_or_else(|| format!("field {index} of the struct has no `offset`"))?;
+            let offset =
+                field.offset.ok_or_else(|| format!("field {index} of the struct has no `offset`"))?;
             let value = field
                 .value(field.buffer_offset.unwrap_or(0), buffers)
                 .map_err(|message| format!("field {index} of the struct: {message}"))?;
@@ -179,7 +181,11 @@ impl StructText {
                 .and_then(|start| Some(start..start.checked_add(value.len())?))
                 .and_then(|range| bytes.get_mut(range));
             let place = place.ok_or_else(|| {
-                format!("field {index} of {} bytes at {offset} is outside of the struct's {}", value.len(), self.size)
+                format!(
+                    "field {index} of {} bytes at {offset} is outside of the struct's {}",
+                    value.len(),
+                    self.size
+                )
             })?;
             place.copy_from_slice(&value);
         }
@@ -191,8 +197,13 @@ impl TensorMapText {
     fn encode(&self, buffers: &impl Buffers) -> Result<Vec<u8>, String> {
         let (address, bytes) =
             buffers.find(&self.buffer).ok_or_else(|| format!("there is no buffer `{}`", self.buffer))?;
-        fn choice<T>(name: Option<&str>, what: &str, of: impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
-            name.map(|name| of(name).ok_or_else(|| format!("tensor map: {what} `{name}` is not known"))).transpose()
+        fn choice<T>(
+            name: Option<&str>,
+            what: &str,
+            of: impl Fn(&str) -> Option<T>,
+        ) -> Result<Option<T>, String> {
+            name.map(|name| of(name).ok_or_else(|| format!("tensor map: {what} `{name}` is not known")))
+                .transpose()
         }
         let element = choice(Some(&self.dtype), "dtype", element_type)?.ok_or("tensor map: no dtype")?;
         let ones = vec![1; self.dims.len()];
@@ -212,7 +223,8 @@ impl TensorMapText {
         if let Some(swizzle) = choice(self.swizzle.as_deref(), "swizzle", Swizzle::from_name)? {
             spec.swizzle = swizzle;
         }
-        if let Some(promotion) = choice(self.l2_promotion.as_deref(), "l2_promotion", L2Promotion::from_name)? {
+        if let Some(promotion) = choice(self.l2_promotion.as_deref(), "l2_promotion", L2Promotion::from_name)?
+        {
             spec.l2_promotion = promotion;
         }
         if let Some(fill) = choice(self.oob_fill.as_deref(), "oob_fill", OobFill::from_name)? {
@@ -252,7 +264,8 @@ fn element_type(name: &str) -> Option<ElementType> {
 
 fn hex_number(digits: &str, most_digits: usize) -> Result<u64, String> {
     let plain = digits.strip_prefix("0x").unwrap_or(digits);
-    let fits = !plain.is_empty() && plain.len() <= most_digits && plain.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fits =
+        !plain.is_empty() && plain.len() <= most_digits && plain.bytes().all(|byte| byte.is_ascii_hexdigit());
     let value = fits.then(|| u64::from_str_radix(plain, 16).ok()).flatten();
     value.ok_or_else(|| format!("`{digits}`, expected at most {most_digits} hex digits"))
 }

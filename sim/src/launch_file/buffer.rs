@@ -175,7 +175,8 @@ impl BufferText {
                 )))
             }
             (None, Some(Fill::Number(value))) => {
-                let bits = element.encode(*value).ok_or_else(|| error(format!("fill {value} is no {dtype}")))?;
+                let bits =
+                    element.encode(*value).ok_or_else(|| error(format!("fill {value} is no {dtype}")))?;
                 let count = usize::try_from(bytes / width).map_err(|_| error("too large".to_owned()))?;
                 Ok(Contents::Bytes(bits.to_le_bytes()[..width as usize].repeat(count)))
             }

@@ -88,7 +88,8 @@ impl LaunchFile {
     /// If it cannot be read, or is not a launch file.
     pub fn read(path: &Path) -> Result<Self, LaunchFileError> {
         let text = std::fs::read_to_string(path).map_err(|error| LaunchFileError::read(path, &error))?;
-        Self::parse(&text).map_err(|error| LaunchFileError::Json { path: path.to_owned(), message: error.to_string() })
+        Self::parse(&text)
+            .map_err(|error| LaunchFileError::Json { path: path.to_owned(), message: error.to_string() })
     }
 
     /// Reads the text of a launch file.

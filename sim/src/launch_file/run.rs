@@ -55,7 +55,8 @@ pub fn run(file: &LaunchFile, folder: &Path, options: &Options) -> Result<FileOu
     let mut at = 0;
     while at < file.launches.len() && outcome.reports.is_empty() {
         let group = file.launches[at].concurrent;
-        let together = file.launches[at..].iter().take_while(|launch| group.is_some() && launch.concurrent == group);
+        let together =
+            file.launches[at..].iter().take_while(|launch| group.is_some() && launch.concurrent == group);
         let end = at + together.count().max(1);
         session.run(at..end, &mut outcome)?;
         at = end;
@@ -108,7 +109,11 @@ impl<'a> Session<'a> {
     }
 
     /// Runs launches, together if they are several.
-    fn run(&mut self, range: std::ops::Range<usize>, outcome: &mut FileOutcome) -> Result<(), LaunchFileError> {
+    fn run(
+        &mut self,
+        range: std::ops::Range<usize>,
+        outcome: &mut FileOutcome,
+    ) -> Result<(), LaunchFileError> {
         let file = self.file;
         let mut launches = Vec::new();
         for number in range.clone() {
@@ -125,8 +130,18 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn device_error(&self, launch: usize, text: &LaunchText, source: crate::device::DeviceError) -> LaunchFileError {
-        LaunchFileError::Device { launch, kernel: text.kernel.clone(), module: self.folder.join(&text.module), source: Box::new(source) }
+    fn device_error(
+        &self,
+        launch: usize,
+        text: &LaunchText,
+        source: crate::device::DeviceError,
+    ) -> LaunchFileError {
+        LaunchFileError::Device {
+            launch,
+            kernel: text.kernel.clone(),
+            module: self.folder.join(&text.module),
+            source: Box::new(source),
+        }
     }
 
     fn prepare(&mut self, number: usize, text: &LaunchText) -> Result<Launch, LaunchFileError> {

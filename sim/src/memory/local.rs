@@ -83,7 +83,8 @@ impl LocalMemory {
     }
 
     /// Loads `BYTES` (1, 2, 4 or 8) for every lane of `mask`, from `addresses[lane] + offset` of its stack,
-    /// zero-extended; the lanes of `mask` that loaded no undefined byte. Other lanes of `out` stay.
+    /// zero-extended; the lanes of `mask` that loaded something defined. Structs lie here, and compilers copy them by
+    /// words: padding beside a field does not make the word undefined. Other lanes of `out` stay.
     ///
     /// # Errors
     /// A lane's access is not aligned, or not within its stack; `out` is unspecified then.
@@ -103,10 +104,10 @@ impl LocalMemory {
             let (mut value, mut undefined) = (u64::from(self.words[word][lane]), self.undefined[word][lane]);
             if BYTES == 8 {
                 value |= u64::from(self.words[word + 1][lane]) << 32;
-                undefined |= self.undefined[word + 1][lane];
+                undefined &= self.undefined[word + 1][lane];
             }
             out[lane] = R::from_bits(value >> (8 * shift) & (u64::MAX >> (64 - 8 * BYTES)));
-            defined |= u32::from(undefined >> shift & word_mask(BYTES) == 0) << lane;
+            defined |= u32::from(undefined >> shift & word_mask(BYTES) != word_mask(BYTES)) << lane;
         }
         Ok(defined)
     }
@@ -180,7 +181,12 @@ mod tests {
             }
         }
         memory.store_lanes::<2, u32>(&addresses, 18, 0xff00, &[0xbeef; LANES], 0).unwrap();
-        assert_eq!(memory.load_lanes::<8, u64>(&addresses, 16, ALL, &mut out), Ok(!0xff00));
+        assert_eq!(memory.load_lanes::<2, u64>(&addresses, 18, ALL, &mut out), Ok(!0xff00));
+        assert_eq!(
+            memory.load_lanes::<8, u64>(&addresses, 16, ALL, &mut out),
+            Ok(ALL),
+            "padding beside fields"
+        );
         assert_eq!(out[9], values[9] & !0xffff_0000 | 0xbeef_0000);
         assert_eq!(memory.load_lanes::<4, u64>(&addresses, 20, ALL, &mut out), Ok(ALL));
         assert_eq!(out[31], values[31] >> 32);

@@ -124,10 +124,10 @@ fn pairs_of_halves() {
         }
         let one = if bfloat { 0x3f80 } else { 0x3c00 };
         check(&format!("set.gt.{name}.{name}"), kind, &[kind, kind], |x| {
-            [0, 16].map(|shift| u64::from(holds("gt", order(x, shift))) * one << shift).iter().sum()
+            [0, 16].map(|shift| (u64::from(holds("gt", order(x, shift))) * one) << shift).iter().sum()
         });
         check(&format!("set.leu.u32.{name}"), I32, &[kind, kind], |x| {
-            [0, 16].map(|shift| u64::from(holds("leu", order(x, shift))) * 0xffff << shift).iter().sum()
+            [0, 16].map(|shift| (u64::from(holds("leu", order(x, shift))) * 0xffff) << shift).iter().sum()
         });
     }
 }

@@ -204,7 +204,7 @@ fn floats_to_narrower_floats() {
 
 /// Infinity stays; the bits of a NaN are rounded like a number's, short of the sign.
 fn tf32_special(x: u64) -> u64 {
-    ((x & 0x7fff_ffff) + 0x1000 & !0x1fff).min(0x7fff_e000) | x & 0x8000_0000
+    (((x & 0x7fff_ffff) + 0x1000) & !0x1fff).min(0x7fff_e000) | x & 0x8000_0000
 }
 
 #[test]

@@ -165,9 +165,11 @@ impl Kind {
             _ if plain & 1 == 0 => edge,
             Self::Count => (plain >> 8) % 70,
             // Numbers whose sums and products stay finite are what most random bits are not.
-            Self::F32 if plain & 2 == 0 => 0x3f00_0000 + (plain >> 8) % 0x0180_0000 | (plain >> 2 & 1) << 31,
+            Self::F32 if plain & 2 == 0 => {
+                (0x3f00_0000 + (plain >> 8) % 0x0180_0000) | ((plain >> 2 & 1) << 31)
+            }
             Self::F64 if plain & 2 == 0 => {
-                0x3fe0_0000_0000_0000 + (plain >> 8) % 0x0040_0000_0000_0000 | (plain >> 2 & 1) << 63
+                (0x3fe0_0000_0000_0000 + (plain >> 8) % 0x0040_0000_0000_0000) | ((plain >> 2 & 1) << 63)
             }
             // Small magnitudes and single bits too.
             Self::I16 | Self::I32 | Self::I64 if plain & 2 == 0 => {

@@ -127,7 +127,7 @@ fn products() {
     check_widths("mad.hi", 3, ALL, |x, width, signed| high(x, width, signed) + x[2]);
     check("mad.hi.sat.s32", I32, &[I32, I32, I32], |x| {
         let [a, b, c] = [x[0], x[1], x[2]].map(|x| number(x, 32, true));
-        clamp((a * b >> 32) + c, 32, true)
+        clamp(((a * b) >> 32) + c, 32, true)
     });
     for (name, kind, wide, signed) in
         [("u16", I16, I32, false), ("s16", I16, I32, true), ("u32", I32, I64, false), ("s32", I32, I64, true)]
@@ -157,7 +157,7 @@ fn products() {
 /// The upper half of a product of two numbers of the width, whose 128 bits hold it but for unsigned 64-bit factors.
 fn high(x: &[i128], width: u32, signed: bool) -> i128 {
     if width == 64 && !signed {
-        return (x[0].cast_unsigned() * x[1].cast_unsigned() >> 64).cast_signed();
+        return ((x[0].cast_unsigned() * x[1].cast_unsigned()) >> 64).cast_signed();
     }
     (x[0] * x[1]) >> width
 }
@@ -216,8 +216,8 @@ fn carry_chains() {
         let again =
             scratch(&format!("add.cc.{ty} %low, %a, %b; addc.cc.{ty} %low, %c, %e; addc.{ty} %d, 0, 0;"));
         Case::of(&again, kind, &operands).check_some(|x| {
-            let carry = u128::from(x[0]) + u128::from(x[1]) >> width;
-            Some((u128::from(x[2]) + u128::from(x[3]) + carry >> width) as u64)
+            let carry = (u128::from(x[0]) + u128::from(x[1])) >> width;
+            Some(((u128::from(x[2]) + u128::from(x[3]) + carry) >> width) as u64)
         });
         let borrow =
             scratch(&format!("sub.cc.{ty} %low, %a, %b; subc.cc.{ty} %low, %c, %e; subc.{ty} %d, 0, 0;"));
@@ -233,7 +233,7 @@ fn carry_chains() {
             .check_some(|x| Some(x[2].wrapping_add(x[3]).wrapping_add(u64::from(x[0] >= x[1])) & mask));
         let after_add = scratch(&format!("add.cc.{ty} %low, %a, %b; subc.{ty} %d, %c, %e;"));
         Case::of(&after_add, kind, &operands).check_some(|x| {
-            let carry = (u128::from(x[0]) + u128::from(x[1]) >> width) as u64;
+            let carry = ((u128::from(x[0]) + u128::from(x[1])) >> width) as u64;
             Some(x[2].wrapping_sub(x[3]).wrapping_sub(1 - carry) & mask)
         });
     }
@@ -247,14 +247,14 @@ fn carry_chains() {
         Case::of(&text, I32, &[I32, I32, I32]).check_some(|x| {
             let low = x[0].wrapping_mul(x[1]) & 0xffff_ffff;
             let carry = ((x[0].wrapping_mul(x[2]) & 0xffff_ffff) + low) >> 32;
-            let high = number(x[0], 32, signed) * number(x[2], 32, signed) >> 32;
+            let high = (number(x[0], 32, signed) * number(x[2], 32, signed)) >> 32;
             Some(cut(high + i128::from(carry), 32))
         });
     }
     let text = "{ .reg .b64 %low; mad.hi.cc.u64 %low, %a, %b, %c; madc.lo.cc.u64 %d, 0, 0, 0; }";
     Case::of(text, I64, &[I64, I64, I64]).check_some(|x| {
-        let high = u128::from(x[0]) * u128::from(x[1]) >> 64;
-        Some((high + u128::from(x[2]) >> 64) as u64)
+        let high = (u128::from(x[0]) * u128::from(x[1])) >> 64;
+        Some(((high + u128::from(x[2])) >> 64) as u64)
     });
 }
 

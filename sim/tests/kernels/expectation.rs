@@ -74,7 +74,14 @@ impl Expectation {
 }
 
 impl Output {
-    fn compare(&self, name: &str, got: &[u8], dtype: &str, want: &[u8], precision: Precision) -> Result<(), String> {
+    fn compare(
+        &self,
+        name: &str,
+        got: &[u8],
+        dtype: &str,
+        want: &[u8],
+        precision: Precision,
+    ) -> Result<(), String> {
         if self.exact && dtype == self.dtype {
             let width = width(dtype);
             let mut pairs = got.chunks(width).zip(want.chunks(width)).enumerate();
@@ -83,7 +90,9 @@ impl Output {
                 got != want && !(decode(got, dtype)[0].is_nan() && decode(want, dtype)[0].is_nan())
             };
             return match pairs.find(|(_, (got, want))| differ(got, want)) {
-                _ if got.len() != want.len() => Err(format!("`{name}`: {} bytes, expected {}", got.len(), want.len())),
+                _ if got.len() != want.len() => {
+                    Err(format!("`{name}`: {} bytes, expected {}", got.len(), want.len()))
+                }
                 None => Ok(()),
                 Some((index, (got, want))) => Err(format!(
                     "`{name}`[{index}] is {} ({got:02x?}), expected {} ({want:02x?})",

@@ -87,7 +87,7 @@ impl Layout {
                     }
                 };
                 // The pattern exchanges chunks of 16 bytes by the address bits from 128 on.
-                let offset = offset ^ (offset / 128 % (width / 16)) * 16;
+                let offset = offset ^ ((offset / 128 % (width / 16)) * 16);
                 for byte in 0..bits.div_ceil(8) {
                     image[offset + byte] |= ((matrix.bits_at(line, k) >> (8 * byte)) as u8) << (k * bits % 8);
                 }

@@ -48,7 +48,7 @@ pub fn cases(opcode: &str, row: Opcode, modifiers: &[Modifier]) -> Vec<Case> {
     let value = move |thread: usize, index: usize, element: usize| match (ty, index) {
         (Type::F32, _) => u64::from(((thread * 7 + index * 3 + element) as f32 / 4.0).to_bits()),
         // Every other thread finds what it compares with.
-        (_, 1) if compares && thread % 2 == 0 => noise(thread as u64 * 3),
+        (_, 1) if compares && thread.is_multiple_of(2) => noise(thread as u64 * 3),
         _ => noise(thread as u64 * 3 + index as u64),
     };
     let padded = |values: Vec<u64>| {

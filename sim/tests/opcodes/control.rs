@@ -35,7 +35,7 @@ pub fn returning(opcode: &str) -> Vec<Case> {
     @%p0 {opcode};
     st.global.b32 [%dst], %thread;"
     );
-    let expected = |thread: usize| if thread % 2 == 0 { word(thread as u32) } else { vec![] };
+    let expected = |thread: usize| if thread.is_multiple_of(2) { word(thread as u32) } else { vec![] };
     vec![Case::new(body).slots(|_| vec![], expected)]
 }
 

@@ -44,7 +44,7 @@ pub fn cases(opcode: &str, form: &'static Form, modifiers: &[Modifier]) -> Vec<C
             ("div" | "rem", "b", Kind::Signed | Kind::Unsigned) => bits % 1000 + 1,
             (_, _, Kind::Float) => float(bits, ty),
             // Now and then the operands of a comparison are equal.
-            ("setp", "b", _) if lane % 4 == 0 => noise((lane * 8) as u64),
+            ("setp", "b", _) if lane.is_multiple_of(4) => noise((lane * 8) as u64),
             _ => bits,
         }) & mask(ty)
     };
@@ -73,7 +73,7 @@ fn type_of(spec: &OperandSpec, modifiers: &[Modifier]) -> Type {
             types().next().expect("a type")
         }
         // Of two types the second is that of the sources; a `mov` has one for both.
-        _ => types().last().expect("a type"),
+        _ => types().next_back().expect("a type"),
     };
     match (spec.wide, ty) {
         (true, Type::U16) => Type::U32,

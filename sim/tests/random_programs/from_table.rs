@@ -7,7 +7,7 @@ use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::module::{Initializer, Linkage, Module, Variable, Version};
 use rorqual_ptx::operand::{Immediate, Label, Operand, Register, SpecialRegister, Symbol};
-use rorqual_ptx::table::{Access, Count, Expect, Form, Opcode, OperandSpec, Presence, rows};
+use rorqual_ptx::table::{Access, Count, Expect, Form, Opcode, OperandSpec, Presence, find_row, rows};
 use rorqual_ptx::target::Target;
 use rorqual_ptx::types::{Kind, Space, Type};
 use std::sync::LazyLock;
@@ -79,9 +79,13 @@ const POOLS: &[(Type, usize)] = &[
 static PLAIN_FORMS: LazyLock<Vec<&'static Form>> = LazyLock::new(|| {
     let plain_operand = |spec: &OperandSpec| {
         spec.count == Count::Scalar
-            && matches!(spec.expect, Expect::Type(_) | Expect::Slot(_) | Expect::Predicate | Expect::Immediate(..))
+            && matches!(
+                spec.expect,
+                Expect::Type(_) | Expect::Slot(_) | Expect::Predicate | Expect::Immediate(..)
+            )
     };
-    let about_addresses = ["cvta", "isspacep", "mapa", "getctarank", "createpolicy", "alloca", "stackrestore"];
+    let about_addresses =
+        ["cvta", "isspacep", "mapa", "getctarank", "createpolicy", "alloca", "stackrestore"];
     let forms = rows().iter().flat_map(|row| &row.forms);
     forms
         .filter(|form| {
@@ -100,7 +104,9 @@ pub fn generate(choices: &mut Choices<'_>) -> Program {
     let target: Target = target.parse().expect("a target");
     let mut module = Module::new(Version { major: 9, minor: 2 }, target);
     let table = Variable {
-        initializer: Some((0..16).map(|word| Initializer::Value(Immediate::int(word * 0x0101_0101))).collect()),
+        initializer: Some(
+            (0..16).map(|word| Initializer::Value(Immediate::int(word * 0x0101_0101))).collect(),
+        ),
         ..Variable::new("table", Space::Const, Type::B32).array(Some(16)).aligned(16)
     };
     let table = module.add_variable(table);
@@ -206,13 +212,23 @@ impl<'c, 'b> Writer<'c, 'b> {
     }
 
     fn emit(&mut self, name: &str, words: &str, operands: Vec<Operand>) {
-        self.builder.emit(name, &modifiers(words), operands).unwrap_or_else(|error| panic!("{name}.{words}: {error}"));
+        let full = format!("{name}.{words}");
+        let opcode = full.trim_end_matches('.');
+        let (row, rest) = find_row(opcode).unwrap_or_else(|| panic!("no instruction {opcode}"));
+        self.builder
+            .emit(row.name, &modifiers(rest), operands)
+            .unwrap_or_else(|error| panic!("{opcode}: {error}"));
     }
 
     /// Some register of a pool whose type the test allows.
     fn any_register(&mut self, fits: impl Fn(Type) -> bool) -> Option<Register> {
-        let fitting: Vec<Register> =
-            self.pools.iter().filter(|(ty, _)| fits(*ty)).flat_map(|(_, registers)| registers).copied().collect();
+        let fitting: Vec<Register> = self
+            .pools
+            .iter()
+            .filter(|(ty, _)| fits(*ty))
+            .flat_map(|(_, registers)| registers)
+            .copied()
+            .collect();
         (!fitting.is_empty()).then(|| self.choices.pick(&fitting))
     }
 
@@ -223,7 +239,8 @@ impl<'c, 'b> Writer<'c, 'b> {
 
     /// Some register of so many bits, whatever its type.
     fn register_of_size(&mut self, bits: u32) -> Register {
-        self.any_register(|ty| ty.bits() == bits && ty != Type::Pred).expect("registers of 16, 32 and 64 bits")
+        self.any_register(|ty| ty.bits() == bits && ty != Type::Pred)
+            .expect("registers of 16, 32 and 64 bits")
     }
 
     fn places(&self) -> Places {
@@ -236,7 +253,8 @@ impl<'c, 'b> Writer<'c, 'b> {
         let [thread, cta, size, flat, uniform] = [(); 5].map(|()| self.builder.register(Type::U32));
         let [own, cells, offset, own_local] = [(); 4].map(|()| self.builder.register(Type::U64));
         let own_shared = self.builder.register(Type::U32);
-        let local = Variable::new("local_bytes", Space::Local, Type::B8).array(Some(SCRATCH as u64)).aligned(16);
+        let local =
+            Variable::new("local_bytes", Space::Local, Type::B8).array(Some(SCRATCH as u64)).aligned(16);
         let local = self.builder.variable(local);
         for (register, special) in
             [(thread, SpecialRegister::TidX), (cta, SpecialRegister::CtaidX), (size, SpecialRegister::NtidX)]
@@ -249,7 +267,11 @@ impl<'c, 'b> Writer<'c, 'b> {
         self.emit("mul", "wide.u32", vec![operand(offset), operand(flat), Operand::int(SLOT)]);
         self.emit("add", "u64", vec![operand(own), operand(own), operand(offset)]);
         self.emit("mov", "u32", vec![operand(own_shared), Operand::Symbol(shared, 0)]);
-        self.emit("mad", "lo.u32", vec![operand(own_shared), operand(thread), Operand::int(SCRATCH), operand(own_shared)]);
+        self.emit(
+            "mad",
+            "lo.u32",
+            vec![operand(own_shared), operand(thread), Operand::int(SCRATCH), operand(own_shared)],
+        );
         self.emit("mov", "u64", vec![operand(own_local), Operand::Symbol(local, 0)]);
         self.emit("mov", "u32", vec![operand(uniform), operand(cta)]);
         let (narrow, wide) = (self.builder.register(Type::B32), self.builder.register(Type::B64));
@@ -272,18 +294,26 @@ impl<'c, 'b> Writer<'c, 'b> {
             for register in registers {
                 match ty.bits() {
                     1 => {
-                        self.emit("setp", "lt.s32", vec![operand(register), operand(narrow), Operand::int(1 << 20)]);
+                        self.emit(
+                            "setp",
+                            "lt.s32",
+                            vec![operand(register), operand(narrow), Operand::int(1 << 20)],
+                        );
                     }
                     16 => self.emit("mov", "b16", vec![operand(register), operand(half)]),
                     32 => self.emit("mov", "b32", vec![operand(register), operand(narrow)]),
                     _ => self.emit("mov", "b64", vec![operand(register), operand(wide)]),
                 }
-                self.emit("mad", "lo.u32", vec![
-                    operand(narrow),
-                    operand(narrow),
-                    Operand::int(1_664_525),
-                    Operand::int(1_013_904_223),
-                ]);
+                self.emit(
+                    "mad",
+                    "lo.u32",
+                    vec![
+                        operand(narrow),
+                        operand(narrow),
+                        Operand::int(1_664_525),
+                        Operand::int(1_013_904_223),
+                    ],
+                );
             }
         }
     }
@@ -298,7 +328,11 @@ impl<'c, 'b> Writer<'c, 'b> {
             for register in registers {
                 let (bits, stored) = if ty == Type::Pred { (32, word) } else { (ty.bits(), register) };
                 if ty == Type::Pred {
-                    self.emit("selp", "b32", vec![operand(word), Operand::int(1), Operand::int(0), operand(register)]);
+                    self.emit(
+                        "selp",
+                        "b32",
+                        vec![operand(word), Operand::int(1), Operand::int(0), operand(register)],
+                    );
                 }
                 self.emit("st", &format!("global.b{bits}"), vec![Operand::at(own, at), operand(stored)]);
                 at += 8;
@@ -354,14 +388,17 @@ impl<'c, 'b> Writer<'c, 'b> {
             words.extend(word);
             filled.push(word);
         }
+        let (version, target) = (self.version, self.target);
         let exists = |words: &[Modifier]| {
-            form.requirements(words).all(|since| since.version <= self.version && since.allows(self.target))
+            form.requirements(words).all(|since| since.version <= version && since.allows(target))
         };
         if !exists(&words) {
             return None;
         }
-        let optional = form.operands.iter().any(|spec| spec.presence == Presence::Optional) && self.choices.one_in(2);
-        let present = (0..=form.operands.len()).rev().filter_map(|count| Some(form.layout(&words, count)?.collect()));
+        let optional =
+            form.operands.iter().any(|spec| spec.presence == Presence::Optional) && self.choices.one_in(2);
+        let present =
+            (0..=form.operands.len()).rev().filter_map(|count| Some(form.layout(&words, count)?.collect()));
         let layouts: Vec<Vec<&OperandSpec>> = present.collect();
         let layout = layouts.get(usize::from(optional)).or(layouts.first())?;
         let operands = layout.iter().map(|spec| self.operand(spec, &filled)).collect::<Option<Vec<_>>>()?;
@@ -369,7 +406,11 @@ impl<'c, 'b> Writer<'c, 'b> {
         // The first form that fits may be another one: any that exists will do for the verifier.
         let rules_hold = |form: &Form, words: &[Modifier]| {
             let as_form = |instruction: &Instruction| Instruction {
-                form: rows().iter().flat_map(|row| &row.forms).find(|other| std::ptr::eq(*other, form)).expect("a row"),
+                form: rows()
+                    .iter()
+                    .flat_map(|row| &row.forms)
+                    .find(|other| std::ptr::eq(*other, form))
+                    .expect("a row"),
                 modifiers: words.into(),
                 ..instruction.clone()
             };
@@ -393,10 +434,12 @@ impl<'c, 'b> Writer<'c, 'b> {
             _ => return None,
         };
         let ty = if spec.wide { twice(ty)? } else { ty };
-        if spec.access == Access::Read && spec.may_be_literal && self.choices.one_in(4) {
-            if let Some(literal) = self.literal(ty) {
-                return Some(literal);
-            }
+        if spec.access == Access::Read
+            && spec.may_be_literal
+            && self.choices.one_in(4)
+            && let Some(literal) = self.literal(ty)
+        {
+            return Some(literal);
         }
         let wider = spec.may_be_wider;
         let register = self.any_register(|declared| fits(ty, declared, wider))?;
@@ -414,7 +457,28 @@ impl<'c, 'b> Writer<'c, 'b> {
 
     /// A literal of a type, if there are any.
     fn literal(&mut self, ty: Type) -> Option<Operand> {
-        let integers = [0, 1, 2, 5, 7, 8, 15, 16, 31, 32, 33, 63, 64, 127, 128, 255, -1, -128, 0x7fff_ffff, -0x8000_0000];
+        let integers = [
+            0,
+            1,
+            2,
+            5,
+            7,
+            8,
+            15,
+            16,
+            31,
+            32,
+            33,
+            63,
+            64,
+            127,
+            128,
+            255,
+            -1,
+            -128,
+            0x7fff_ffff,
+            -0x8000_0000,
+        ];
         let floats = [0.0, -0.0, 1.0, -1.5, 0.1, 65504.0, 1e-40, 3e38, f32::INFINITY, f32::NAN];
         let is_packed = ty.element_bits() != ty.bits();
         match (ty.kind(), ty) {
@@ -471,7 +535,9 @@ impl<'c, 'b> Writer<'c, 'b> {
         let value = |writer: &mut Self| match (width, letter) {
             (8, _) => writer.register(Type::B16),
             (_, "b") => writer.register_of_size(width),
-            _ => writer.any_register(|ty| ty.bits() == width && !matches!(ty.kind(), Kind::Float)).expect("integers"),
+            _ => writer
+                .any_register(|ty| ty.bits() == width && !matches!(ty.kind(), Kind::Float))
+                .expect("integers"),
         };
         let mut registers: Vec<Register> = Vec::new();
         for _ in 0..vector {
@@ -499,14 +565,16 @@ impl<'c, 'b> Writer<'c, 'b> {
     fn atomic(&mut self) {
         let Places { own, own_shared, cells, .. } = self.places();
         if self.choices.one_in(2) {
-            let reductions = ["add.u32", "min.u32", "max.s32", "and.b32", "or.b32", "xor.b32", "add.u64", "max.u64"];
+            let reductions =
+                ["add.u32", "min.u32", "max.s32", "and.b32", "or.b32", "xor.b32", "add.u64", "max.u64"];
             let cell = self.choices.below(CELLS);
             let bits = if reductions[cell].ends_with("64") { 64 } else { 32 };
             let value = self.integer(bits);
-            self.emit("red", &format!("global.{}", reductions[cell]), vec![
-                Operand::at(cells, 8 * cell as i64),
-                Operand::Register(value),
-            ]);
+            self.emit(
+                "red",
+                &format!("global.{}", reductions[cell]),
+                vec![Operand::at(cells, 8 * cell as i64), Operand::Register(value)],
+            );
             return;
         }
         let (operation, bits, operands) = self.choices.pick(&[
@@ -549,10 +617,15 @@ impl<'c, 'b> Writer<'c, 'b> {
         match self.choices.below(9) {
             0 | 1 => {
                 let mode = self.choices.pick(&["up", "down", "bfly", "idx"]);
-                let (distance, clamp) = (self.choices.below(32) as i64, self.choices.pick(&[31, 0, 0x1c1f, 0x100f]));
+                let (distance, clamp) =
+                    (self.choices.below(32) as i64, self.choices.pick(&[31, 0, 0x1c1f, 0x100f]));
                 let (d, p, a) = (word(self), predicate(self), word(self));
                 let d = Operand::Pair(Box::new([d, p]));
-                self.emit("shfl.sync", &format!("{mode}.b32"), vec![d, a, Operand::int(distance), Operand::int(clamp), all]);
+                self.emit(
+                    "shfl.sync",
+                    &format!("{mode}.b32"),
+                    vec![d, a, Operand::int(distance), Operand::int(clamp), all],
+                );
             }
             2 => {
                 let mode = self.choices.pick(&["all", "any", "uni"]);
@@ -568,8 +641,11 @@ impl<'c, 'b> Writer<'c, 'b> {
                 self.emit("match.sync", "any.b32", vec![d, a, all]);
             }
             5 => {
-                let (operation, d, a) =
-                    (self.choices.pick(&["add.u32", "min.s32", "max.u32", "and.b32", "xor.b32"]), word(self), word(self));
+                let (operation, d, a) = (
+                    self.choices.pick(&["add.u32", "min.s32", "max.u32", "and.b32", "xor.b32"]),
+                    word(self),
+                    word(self),
+                );
                 self.emit("redux.sync", operation, vec![d, a, all]);
             }
             6 => self.emit("bar.warp.sync", "", vec![all]),
@@ -624,7 +700,8 @@ impl<'c, 'b> Writer<'c, 'b> {
             let number = self.builder.registers(Type::B32, 0).len();
             self.builder.variable(Variable::new(format!("{name}{number}"), Space::Param, ty))
         };
-        let [first, second, back] = [("a", Type::B32), ("b", Type::B64), ("r", Type::B32)].map(|(name, ty)| argument(name, ty));
+        let [first, second, back] =
+            [("a", Type::B32), ("b", Type::B64), ("r", Type::B32)].map(|(name, ty)| argument(name, ty));
         self.emit("st", "param.b32", vec![Operand::at_symbol(first, 0), operand(a)]);
         self.emit("st", "param.b64", vec![Operand::at_symbol(second, 0), operand(b)]);
         let arguments = Operand::Arguments(vec![Operand::Symbol(first, 0), Operand::Symbol(second, 0)]);

@@ -90,10 +90,10 @@ const WORD_OPERATIONS: &[WordOperation] = operations! { WordOperation, u32:
     "add.u32" 2 |a, b, _| a.wrapping_add(b);
     "sub.s32" 2 |a, b, _| a.wrapping_sub(b);
     "mul.lo.u32" 2 |a, b, _| a.wrapping_mul(b);
-    "mul.hi.u32" 2 |a, b, _| (wide(a) * wide(b) >> 32) as u32;
-    "mul.hi.s32" 2 |a, b, _| (i64::from(signed(a)) * i64::from(signed(b)) >> 32) as u32;
+    "mul.hi.u32" 2 |a, b, _| ((wide(a) * wide(b)) >> 32) as u32;
+    "mul.hi.s32" 2 |a, b, _| ((i64::from(signed(a)) * i64::from(signed(b))) >> 32) as u32;
     "mad.lo.s32" 3 |a, b, c| a.wrapping_mul(b).wrapping_add(c);
-    "mad.hi.u32" 3 |a, b, c| ((wide(a) * wide(b) >> 32) as u32).wrapping_add(c);
+    "mad.hi.u32" 3 |a, b, c| (((wide(a) * wide(b)) >> 32) as u32).wrapping_add(c);
     "min.u32" 2 |a, b, _| a.min(b);
     "max.u32" 2 |a, b, _| a.max(b);
     "min.s32" 2 |a, b, _| signed(a).min(signed(b)).cast_unsigned();
@@ -136,7 +136,7 @@ const PAIR_OPERATIONS: &[PairOperation] = operations! { PairOperation, u64:
     "add.u64" 2 |a, b| a.wrapping_add(b);
     "sub.s64" 2 |a, b| a.wrapping_sub(b);
     "mul.lo.u64" 2 |a, b| a.wrapping_mul(b);
-    "mul.hi.u64" 2 |a, b| (u128::from(a) * u128::from(b) >> 64) as u64;
+    "mul.hi.u64" 2 |a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64;
     "min.s64" 2 |a, b| a.cast_signed().min(b.cast_signed()).cast_unsigned();
     "max.u64" 2 |a, b| a.max(b);
     "and.b64" 2 |a, b| a & b;
@@ -187,26 +187,73 @@ impl Condition {
 /// One statement.
 #[derive(Debug, Clone)]
 pub enum Statement {
-    Word { to: usize, operation: WordOperation, from: [Word; 3], guard: Option<Condition> },
+    Word {
+        to: usize,
+        operation: WordOperation,
+        from: [Word; 3],
+        guard: Option<Condition>,
+    },
     /// An unsigned division or remainder by a number that was made odd.
-    Divide { to: usize, remainder: bool, from: [Word; 2] },
-    Pair { to: usize, operation: PairOperation, from: [Pair; 2], guard: Option<Condition> },
+    Divide {
+        to: usize,
+        remainder: bool,
+        from: [Word; 2],
+    },
+    Pair {
+        to: usize,
+        operation: PairOperation,
+        from: [Pair; 2],
+        guard: Option<Condition>,
+    },
     /// `shl`, `shr.u64` or `shr.s64`.
-    ShiftPair { to: usize, name: &'static str, from: Pair, count: Word },
+    ShiftPair {
+        to: usize,
+        name: &'static str,
+        from: Pair,
+        count: Word,
+    },
     /// `mul.wide.u32` or `mul.wide.s32`
-    Widen { to: usize, is_signed: bool, from: [Word; 2] },
+    Widen {
+        to: usize,
+        is_signed: bool,
+        from: [Word; 2],
+    },
     /// The low or high half.
-    Half { to: usize, high: bool, from: usize },
-    Compare { to: usize, comparison: Comparison, from: [Word; 2] },
-    ComparePair { to: usize, comparison: Comparison, from: [Pair; 2] },
-    Select { to: usize, from: [Word; 2], condition: usize },
-    If { condition: Condition, then: Vec<Self>, otherwise: Vec<Self> },
+    Half {
+        to: usize,
+        high: bool,
+        from: usize,
+    },
+    Compare {
+        to: usize,
+        comparison: Comparison,
+        from: [Word; 2],
+    },
+    ComparePair {
+        to: usize,
+        comparison: Comparison,
+        from: [Pair; 2],
+    },
+    Select {
+        to: usize,
+        from: [Word; 2],
+        condition: usize,
+    },
+    If {
+        condition: Condition,
+        then: Vec<Self>,
+        otherwise: Vec<Self>,
+    },
     /// As often as the low two bits of a word say, and once more.
-    Loop { rounds: usize, body: Vec<Self> },
+    Loop {
+        rounds: usize,
+        body: Vec<Self>,
+    },
 }
 
 fn word() -> impl Strategy<Value = Word> {
-    let literals = prop::sample::select(vec![0, 1, 2, 3, 5, 16, 31, 32, 33, 255, 0x7fff_ffff, 0x8000_0000, u32::MAX]);
+    let literals =
+        prop::sample::select(vec![0, 1, 2, 3, 5, 16, 31, 32, 33, 255, 0x7fff_ffff, 0x8000_0000, u32::MAX]);
     prop_oneof![4 => (0..WORDS).prop_map(Word::Register), 1 => literals.prop_map(Word::Literal)]
 }
 
@@ -249,8 +296,11 @@ pub fn program() -> impl Strategy<Value = Vec<Statement>> {
     let statement = simple().prop_recursive(3, 40, 6, |inner| {
         let block = || prop::collection::vec(inner.clone(), 0..5);
         prop_oneof![
-            (condition(), block(), block())
-                .prop_map(|(condition, then, otherwise)| Statement::If { condition, then, otherwise }),
+            (condition(), block(), block()).prop_map(|(condition, then, otherwise)| Statement::If {
+                condition,
+                then,
+                otherwise
+            }),
             (0..WORDS, block()).prop_map(|(rounds, body)| Statement::Loop { rounds, body }),
         ]
     });
@@ -374,7 +424,8 @@ pub fn kernel(program: &[Statement]) -> String {
     let mut access = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string grows");
     let mask = 4 * WORDS + 8 * PAIRS;
     (0..WORDS).for_each(|index| access(format_args!("ld.global.b32 %r{index}, [%a2+{}];", 4 * index)));
-    (0..PAIRS).for_each(|index| access(format_args!("ld.global.b64 %rd{index}, [%a2+{}];", 4 * WORDS + 8 * index)));
+    (0..PAIRS)
+        .for_each(|index| access(format_args!("ld.global.b64 %rd{index}, [%a2+{}];", 4 * WORDS + 8 * index)));
     access(format_args!("ld.global.b32 %t4, [%a2+{mask}];"));
     for index in 0..PREDICATES {
         access(format_args!("and.b32 %t5, %t4, {};\nsetp.ne.u32 %p{index}, %t5, 0;", 1 << index));
@@ -382,7 +433,8 @@ pub fn kernel(program: &[Statement]) -> String {
     Emitter { text: &mut text, labels: 0 }.block(program);
     let mut access = |line: std::fmt::Arguments<'_>| writeln!(text, "{line}").expect("a string grows");
     (0..WORDS).for_each(|index| access(format_args!("st.global.b32 [%a2+{}], %r{index};", 4 * index)));
-    (0..PAIRS).for_each(|index| access(format_args!("st.global.b64 [%a2+{}], %rd{index};", 4 * WORDS + 8 * index)));
+    (0..PAIRS)
+        .for_each(|index| access(format_args!("st.global.b64 [%a2+{}], %rd{index};", 4 * WORDS + 8 * index)));
     access(format_args!("mov.b32 %t4, 0;"));
     for index in 0..PREDICATES {
         access(format_args!("selp.b32 %t5, {}, 0, %p{index};\nor.b32 %t4, %t4, %t5;", 1 << index));
@@ -413,10 +465,12 @@ impl Emitter<'_> {
         match statement {
             Statement::Word { to, operation, from, guard: condition } => {
                 let WordOperation { name, operands, .. } = operation;
-                let from = from[..*operands].iter().map(|word| word_text(*word)).collect::<Vec<_>>().join(", ");
+                let from =
+                    from[..*operands].iter().map(|word| word_text(*word)).collect::<Vec<_>>().join(", ");
                 // Positions and lengths of bfe are bytes; literals beyond are refused, so they go through a register.
                 if *name == "bfe.u32" {
-                    let [a, b, c]: [&str; 3] = from.split(", ").collect::<Vec<_>>().try_into().expect("three operands");
+                    let [a, b, c]: [&str; 3] =
+                        from.split(", ").collect::<Vec<_>>().try_into().expect("three operands");
                     self.line(&format!("and.b32 %t4, {b}, 255;\nand.b32 %t5, {c}, 255;"));
                     return self.line(&format!("{}{name} %r{to}, {a}, %t4, %t5;", guard(condition)));
                 }
@@ -430,7 +484,8 @@ impl Emitter<'_> {
             }
             Statement::Pair { to, operation, from, guard: condition } => {
                 let PairOperation { name, operands, .. } = operation;
-                let from = from[..*operands].iter().map(|pair| pair_text(*pair)).collect::<Vec<_>>().join(", ");
+                let from =
+                    from[..*operands].iter().map(|pair| pair_text(*pair)).collect::<Vec<_>>().join(", ");
                 self.line(&format!("{}{name} %rd{to}, {from};", guard(condition)));
             }
             Statement::ShiftPair { to, name, from, count } => {
@@ -466,7 +521,9 @@ impl Emitter<'_> {
             }
             Statement::Loop { rounds, body } => {
                 let label = self.label();
-                self.line(&format!("{{ .reg .b32 count, most; .reg .pred again;\nand.b32 most, %r{rounds}, 3;"));
+                self.line(&format!(
+                    "{{ .reg .b32 count, most; .reg .pred again;\nand.b32 most, %r{rounds}, 3;"
+                ));
                 self.line(&format!("mov.b32 count, 0;\n$again{label}:"));
                 self.block(body);
                 self.line("add.u32 count, count, 1;\nsetp.le.u32 again, count, most;");
