@@ -1,7 +1,7 @@
 //! A simulator that runs PTX kernels on the CPU: the text that ships, with wgmma, TMA, mbarriers and clusters, strictly.
 //!
 //! [`Device`] is the way in. A module is parsed and verified by `rorqual-ptx`, [decoded](decode) to micro-operations
-//! over slot-allocated registers, and [run](machine) warp by warp. What a kernel does wrong is a [report](report) with
+//! over slot-allocated registers, and [run](machine) warp by warp. What a kernel does wrong is a [report] with
 //! the PTX line; what the simulator lacks is one too, with another verdict.
 #![forbid(unsafe_code)]
 

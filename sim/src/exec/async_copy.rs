@@ -1,5 +1,5 @@
 //! Asynchronous copies and tensor maps (PTX ISA 9.7.10.28, 9.7.10.29): decoding and `cp.async`.
-//! Bulk and tensor copies are agents of their own, in [`bulk_copy`](super::bulk_copy).
+//! Bulk and tensor copies are agents of their own, in `bulk_copy`.
 
 use super::bulk_copy::{self, BulkCopy, Direction, TensorCopy};
 use super::mbarrier;
