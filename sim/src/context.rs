@@ -308,20 +308,26 @@ impl Context<'_> {
     /// If it is not.
     pub fn uniform_u64(&self, source: Source, wide: bool, what: &str) -> Result<u64, Box<Fault>> {
         self.require_defined(source, what)?;
-        let value =
-            |lane: usize| if wide { self.u64(source)[lane] } else { u64::from(self.u32(source)[lane]) };
         let first = self.mask.trailing_zeros() as usize;
-        match self.active().find(|&lane| value(lane) != value(first)) {
-            None => Ok(value(first)),
-            Some(lane) => Err(Box::new(Fault::new(
-                Rule::Convergence,
-                format!(
-                    "{what} differs between the lanes: {:#x} in lane {first}, {:#x} in lane {lane}",
-                    value(first),
-                    value(lane)
-                ),
-            ))),
+        let (value, others) = if wide {
+            let values = self.u64(source);
+            (values[first], lanes_unlike(values, first))
+        } else {
+            let values = self.u32(source);
+            (u64::from(values[first]), lanes_unlike(values, first))
+        };
+        let others = others & self.mask;
+        if others == 0 {
+            return Ok(value);
         }
+        let lane = others.trailing_zeros() as usize;
+        let other = if wide { self.u64(source)[lane] } else { u64::from(self.u32(source)[lane]) };
+        Err(Box::new(Fault::new(
+            Rule::Convergence,
+            format!(
+                "{what} differs between the lanes: {value:#x} in lane {first}, {other:#x} in lane {lane}"
+            ),
+        )))
     }
 
     /// Waits: the same micro-operation runs again when the wait is over.
@@ -370,4 +376,10 @@ impl Context<'_> {
         }
         Ok(self.gather(u32::MAX, true))
     }
+}
+
+/// The lanes whose value is not that of lane `first`.
+fn lanes_unlike<T: Copy + PartialEq>(values: &[T; LANES], first: usize) -> u32 {
+    let value = values[first];
+    values.iter().enumerate().fold(0, |lanes, (lane, other)| lanes | u32::from(*other != value) << lane)
 }

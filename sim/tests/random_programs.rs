@@ -3,20 +3,18 @@
 //!
 //! `RORQUAL_RANDOM_PROGRAMS` is how many there are of each kind.
 
+#[path = "random_programs/agreement.rs"]
+mod agreement;
 #[path = "random_programs/from_table.rs"]
 mod from_table;
 #[path = "random_programs/scalar.rs"]
 mod scalar;
 
-use from_table::{CELLS, Choices, Program, SLOT, generate};
+use agreement::{check, noise};
 use proptest::prelude::*;
-use rorqual_ptx::{parse, print, verify::verify};
-use rorqual_sim::{Argument, Device, Launch, Options, Verdict};
+use rorqual_sim::{Device, Launch, Options, Verdict};
 use scalar::State;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
-/// CTAs of every launch.
-const CTAS: u32 = 3;
 
 fn config() -> ProptestConfig {
     let cases =
@@ -24,71 +22,12 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Bytes that depend on a seed.
-fn noise(seed: u64, bytes: usize) -> Vec<u8> {
-    let next = |state: &u64| Some((state ^ state >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1));
-    std::iter::successors(Some(seed | 1), next).map(|state| (state >> 40) as u8).take(bytes).collect()
-}
-
-/// What a run left.
-#[derive(Debug, PartialEq)]
-struct Left {
-    verdict: Verdict,
-    reports: Vec<String>,
-    counters: String,
-    bytes: Vec<u8>,
-}
-
-fn run(program: &Program, text: &str, options: &Options) -> Left {
-    let mut device = Device::new(program.module.target).expect("a simulated architecture");
-    *device.options_mut() = options.clone();
-    let module = device.load(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let bytes = CTAS as usize * program.threads as usize * SLOT as usize;
-    let data = device.allocate_from("data", &noise(bytes as u64, bytes)).expect("memory");
-    let cells = device.allocate_from("cells", &[0; 8 * CELLS]).expect("memory");
-    let launch = Launch::new(&module, "main").ctas([CTAS, 1, 1]).threads([program.threads, 1, 1]);
-    let launch = launch.argument(Argument::from(data)).argument(Argument::from(cells));
-    let outcome = device.launch(&launch).expect("a launch that suits the kernel");
-    let verdict = outcome.reports.first().map_or(Verdict::Ok, |report| report.rule.verdict());
-    let read = |pointer, bytes| device.read(pointer, bytes).expect("memory");
-    Left {
-        verdict,
-        reports: outcome.reports.iter().map(ToString::to_string).collect(),
-        counters: format!("{:?}", outcome.counters),
-        bytes: [read(data, bytes), read(cells, 8 * CELLS)].concat(),
-    }
-}
-
 #[test]
 fn programs_from_the_table_run_and_give_the_same_however_they_are_scheduled() {
     let (programs, unsupported) = (AtomicU32::new(0), AtomicU32::new(0));
     proptest!(config(), |(bytes in prop::collection::vec(any::<u8>(), 0..1500))| {
-        let program = generate(&mut Choices(&bytes));
-        let text = print(&program.module);
-        let again = parse(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
-        prop_assert_eq!(print(&again), &text[..]);
-        let verified = verify(again).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
-        prop_assert_eq!(print(&verified), &text[..], "canonical text changed by verification");
-
-        let options = Options { threads: 1, report_division_by_zero: false, ..Options::default() };
-        let first = run(&program, &text, &options);
         programs.fetch_add(1, Relaxed);
-        if first.verdict == Verdict::Unsupported {
-            unsupported.fetch_add(1, Relaxed);
-            return Ok(());
-        }
-        prop_assert_eq!(first.verdict, Verdict::Ok, "{:?}\n{}", first.reports, text);
-        let two_threads = run(&program, &text, &Options { threads: 2, ..options.clone() });
-        prop_assert_eq!(&first, &two_threads, "threads of the host\n{}", text);
-        for other in [
-            Options { seed: 1, ..options.clone() },
-            Options { seed: 2, never_reconverge: true, ..options.clone() },
-        ] {
-            let left = run(&program, &text, &other);
-            prop_assert_eq!(&left.reports, &first.reports, "{:?}\n{}", other, text);
-            let different = first.bytes.iter().zip(&left.bytes).position(|(a, b)| a != b);
-            prop_assert_eq!(different, None, "byte, under {:?}\n{}", other, text);
-        }
+        unsupported.fetch_add(u32::from(check(&bytes) == Verdict::Unsupported), Relaxed);
     });
     let (programs, unsupported) = (programs.into_inner(), unsupported.into_inner());
     assert!(

@@ -1,5 +1,9 @@
 //! The simulator on programs and launch files of any origin. Replayed by the test `fuzz_replay` of `rorqual-sim`.
 
+#[path = "../../../sim/tests/random_programs/agreement.rs"]
+mod agreement;
+#[path = "../../../sim/tests/random_programs/from_table.rs"]
+mod from_table;
 pub mod mutation;
 
 use std::fmt::Display;
@@ -105,6 +109,11 @@ fn launch(module: &Module, kernel: &str, info: &KernelInfo, buffer: DevicePointe
         _ => Argument(vec![0; bytes as usize]),
     };
     info.parameters.iter().fold(launch, |launch, parameter| launch.argument(argument(parameter.bytes)))
+}
+
+/// Bytes as the choices of a program from the table: it runs, however it is scheduled.
+pub fn random_program(bytes: &[u8]) {
+    agreement::check(bytes);
 }
 
 /// Bytes as a launch file whose paths are relative to the PTX seeds: it runs or is refused.

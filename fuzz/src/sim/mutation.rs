@@ -150,6 +150,9 @@ const MODIFIERS: &[&str] = &[
     ".cc",
 ];
 
+/// Marks, and nothing.
+const MARKS: &[&str] = &["", ",", ";", "{", "}", "[", "]", "(", ")", "!", "@", "|", "_", "+", "-", "<", ">"];
+
 /// Makes so many changes of chance to a text.
 pub fn mutate(text: &str, chance: &mut Chance, changes: usize) -> String {
     (0..changes).fold(text.to_owned(), |text, _| change(&text, chance))
@@ -187,10 +190,6 @@ fn change(text: &str, chance: &mut Chance) -> String {
 /// Deletes, doubles, moves or swaps lines that are instructions.
 fn change_lines(text: &str, chance: &mut Chance) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
-    let is_instruction = |line: &str| {
-        let line = line.trim();
-        line.ends_with(';') && !line.starts_with('.')
-    };
     let places: Vec<usize> = (0..lines.len()).filter(|&at| is_instruction(lines[at])).collect();
     let mut place = || places.get(chance.below(places.len())).copied();
     let (Some(first), Some(second)) = (place(), place()) else { return text.to_owned() };
@@ -209,29 +208,34 @@ fn change_lines(text: &str, chance: &mut Chance) -> String {
 
 /// Replaces one word by another one of its kind.
 fn change_word(text: &str, chance: &mut Chance) -> String {
-    let words = words(text);
+    let everywhere = chance.below(16) == 0;
+    let words: Vec<(usize, &str)> = lines(text)
+        .filter(|(_, line)| everywhere || is_instruction(line))
+        .flat_map(|(start, line)| words(start, line))
+        .collect();
     let Some(&(start, word)) = words.get(chance.below(words.len())) else { return text.to_owned() };
-    let like = |kind: fn(&str) -> bool| -> Vec<&str> {
+    let like = |kind: &dyn Fn(&str) -> bool| -> Vec<&str> {
         words.iter().map(|(_, word)| *word).filter(|other| kind(other) && *other != word).collect()
     };
+    let is_akin = |other: &str| stem(other) == stem(word);
     let replacement = if is_number(word) {
         match chance.below(4) {
-            0 => chance.pick(&like(is_number)).unwrap_or("1").to_owned(),
+            0 => chance.pick(&like(&is_number)).unwrap_or("1").to_owned(),
             1 => word.parse::<u64>().map_or("0".to_owned(), |value| value.wrapping_add(1).to_string()),
-            2 => format!("-{word}"),
+            2 => word.parse::<u64>().map_or("1".to_owned(), |value| format!("-{value}")),
             _ => chance.pick(NUMBERS).unwrap_or("0").to_owned(),
         }
-    } else if is_register(word) {
-        chance.pick(&like(is_register)).unwrap_or(word).to_owned()
+    } else if is_register(word) && chance.below(8) == 0 {
+        chance.pick(&like(&is_register)).unwrap_or(word).to_owned()
     } else if is_opcode(word) {
-        change_opcode(word, &like(is_opcode), chance)
-    } else if word.len() == 1 && chance.below(4) == 0 {
-        chance
-            .pick(&["", ",", ";", "{", "}", "[", "]", "(", ")", "!", "@", "|", "_", "+"])
-            .unwrap_or("")
-            .to_owned()
+        change_opcode(word, &like(&is_opcode), chance)
+    } else if word.len() == 1 {
+        match chance.below(8) {
+            0 => chance.pick(MARKS).unwrap_or("").to_owned(),
+            _ => return change_word(text, chance),
+        }
     } else {
-        chance.pick(&like(is_name)).unwrap_or(word).to_owned()
+        chance.pick(&like(&is_akin)).unwrap_or(word).to_owned()
     };
     format!("{}{replacement}{}", &text[..start], &text[start + word.len()..])
 }
@@ -259,20 +263,36 @@ fn change_opcode(opcode: &str, others: &[&str], chance: &mut Chance) -> String {
         .join(".")
 }
 
-/// Runs of letters, digits, dots and so on, and single marks, with their places.
-fn words(text: &str) -> Vec<(usize, &str)> {
+/// Lines without comments, with their places.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let place = |line: &str| line.as_ptr().addr() - text.as_ptr().addr();
+    text.lines().map(move |line| (place(line), line.split("//").next().unwrap_or("")))
+}
+
+fn is_instruction(line: &str) -> bool {
+    let line = line.trim();
+    line.ends_with(';') && !line.starts_with('.')
+}
+
+/// Runs of letters, digits, dots and so on, and single marks of a line, with their places in the text.
+fn words(start: usize, line: &str) -> Vec<(usize, &str)> {
     let continues = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '$' | '%' | '.' | ':');
     let mut words = Vec::new();
-    let mut rest = text;
+    let mut rest = line;
     while let Some(first) = rest.chars().next() {
         let length = rest.find(|c| !continues(c)).unwrap_or(rest.len()).max(first.len_utf8());
         let word = rest[..length].trim_end_matches(':');
         if !word.is_empty() && !first.is_whitespace() {
-            words.push((text.len() - rest.len(), word));
+            words.push((start + line.len() - rest.len(), word));
         }
         rest = &rest[length..];
     }
     words
+}
+
+/// A name without the number at its end.
+fn stem(word: &str) -> &str {
+    word.trim_end_matches(|c: char| c.is_ascii_digit())
 }
 
 fn is_number(word: &str) -> bool {
@@ -285,8 +305,4 @@ fn is_register(word: &str) -> bool {
 
 fn is_opcode(word: &str) -> bool {
     word.starts_with(|c: char| c.is_ascii_lowercase()) && word.contains('.')
-}
-
-fn is_name(word: &str) -> bool {
-    word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '$' || c == '_') && !word.contains('.')
 }

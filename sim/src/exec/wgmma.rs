@@ -260,7 +260,7 @@ fn wait_group(context: &mut Context<'_>, left: u32) -> Step {
     let warp = &mut *context.warp;
     let flight = &mut warp.flight;
     while let Some(matrix) =
-        flight.matrices.pop_front_if(|matrix| matrix.group + left < flight.open_matrix_group)
+        flight.matrices.pop_front_if(|matrix| matrix.group.saturating_add(left) < flight.open_matrix_group)
     {
         let goes_on = flight.matrices.iter().any(|later| {
             later.base == matrix.base && later.registers.accumulators == matrix.registers.accumulators

@@ -75,24 +75,20 @@ impl Type {
         }
     }
 
-    /// A random element. Floats are multiples of a quarter up to 4 if not `whole`, else integers up to 2, so that sums
-    /// of their products are exact in f32, or in f16.
-    pub fn random(self, random: &mut Random, whole: bool) -> u64 {
+    /// The elements to choose from. Floats are multiples of a quarter up to 4 if not `whole`, else integers up to 2, so
+    /// that sums of their products are exact in f32, or in f16.
+    fn choice(self, whole: bool) -> Vec<u64> {
+        let (step, most) = if whole { (1.0, 2.0) } else { (0.25, 4.0) };
+        let suits = |bits: &u64| {
+            let value = self.value(*bits);
+            value.abs() <= most && value % step == 0.0
+        };
         match self {
-            S8 | U8 => random.below(256),
-            S4 | U4 => random.below(16),
-            B1 => random.below(2),
-            F64 => (random.below(64) as f64 / 8.0 - 4.0).to_bits(),
-            _ => loop {
-                let bits = random.below(1 << self.bits().min(16));
-                // The ignored bits are noise.
-                let bits = if self == Tf32 { bits << 16 | random.below(1 << 13) } else { bits };
-                let value = self.value(bits);
-                let (step, most) = if whole { (1.0, 2.0) } else { (0.25, 4.0) };
-                if value.abs() <= most && value % step == 0.0 {
-                    return bits;
-                }
-            },
+            S8 | U8 | S4 | U4 | B1 => (0..1 << self.bits()).collect(),
+            F64 => (-32..32).map(|value| (f64::from(value) / 8.0).to_bits()).collect(),
+            // The bits that the hardware ignores are set.
+            Tf32 => (0..1 << 16).map(|bits| bits << 16).filter(suits).map(|bits| bits | 0x1fff).collect(),
+            _ => (0..1 << self.bits()).filter(suits).collect(),
         }
     }
 }
@@ -107,7 +103,9 @@ pub struct Matrix {
 
 impl Matrix {
     pub fn random(ty: Type, lines: usize, places: usize, random: &mut Random, whole: bool) -> Self {
-        Self { ty, places, bits: (0..lines * places).map(|_| ty.random(random, whole)).collect() }
+        let choice = ty.choice(whole);
+        let mut element = || choice[random.below(choice.len() as u64) as usize];
+        Self { ty, places, bits: (0..lines * places).map(|_| element()).collect() }
     }
 
     pub fn lines(&self) -> usize {
