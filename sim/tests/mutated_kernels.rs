@@ -61,7 +61,7 @@ fn run(case: &Path, seed: u64, module: &Path) -> (bool, String) {
     for launch in file.launches.iter_mut().filter(|launch| launch.module == original) {
         launch.module = module.to_str().expect("a UTF-8 path").to_owned();
     }
-    let precision = if seed % 2 == 0 { Precision::Exact } else { Precision::Hardware };
+    let precision = if seed.is_multiple_of(2) { Precision::Exact } else { Precision::Hardware };
     let options = Options {
         seed,
         precision,
@@ -69,8 +69,8 @@ fn run(case: &Path, seed: u64, module: &Path) -> (bool, String) {
         instruction_budget: INSTRUCTIONS,
         memory_budget: 1 << 30,
         // What is undefined ends a run early where it is checked.
-        check_initialized: seed % 4 == 0,
-        count_accesses: seed % 3 == 0,
+        check_initialized: seed.is_multiple_of(4),
+        count_accesses: seed.is_multiple_of(3),
         ..Options::default()
     };
     match launch_file::run(&file, case, &options) {
@@ -100,7 +100,7 @@ fn mutants_are_refused_or_run_to_an_end() {
                     let left = run(case, seed, &module);
                     ran.fetch_add(left.0.into(), Ordering::Relaxed);
                     assert!(start.elapsed() < LONGEST_RUN, "mutant {seed}: {:?}", start.elapsed());
-                    if seed % 8 == 0 {
+                    if seed.is_multiple_of(8) {
                         assert!(run(case, seed, &module) == left, "mutant {seed} differs from itself");
                     }
                 }
