@@ -4,5 +4,5 @@
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rorqual_fuzz::ptx::ptx_verify(bytes));
 
 libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-    rorqual_fuzz::sim::mutation::mutate_bytes(data, size, max_size, seed, libfuzzer_sys::fuzzer_mutate)
+    rorqual_fuzz::sim::mutate_bytes(data, size, max_size, seed, libfuzzer_sys::fuzzer_mutate)
 });

@@ -116,6 +116,29 @@ pub fn random_program(bytes: &[u8]) {
     agreement::check(bytes);
 }
 
+/// Changes the first `size` bytes in place, within `most` bytes; what they have become. Text gets a few changes of its
+/// kind, what is no text, and sometimes text too, is left to `bytewise`.
+pub fn mutate_bytes(
+    data: &mut [u8],
+    size: usize,
+    most: usize,
+    seed: u32,
+    bytewise: fn(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let mut chance = mutation::Chance::new(seed.into());
+    let text = std::str::from_utf8(&data[..size]).ok().filter(|_| chance.below(8) > 0);
+    let changes = 1 + chance.below(4);
+    let changed =
+        text.map(|text| mutation::mutate(text, &mut chance, changes)).filter(|changed| changed.len() <= most);
+    match changed {
+        Some(changed) => {
+            data[..changed.len()].copy_from_slice(changed.as_bytes());
+            changed.len()
+        }
+        None => bytewise(data, size, most),
+    }
+}
+
 /// Bytes as a launch file whose paths are relative to the PTX seeds: it runs or is refused.
 pub fn launch_file(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };

@@ -158,28 +158,6 @@ pub fn mutate(text: &str, chance: &mut Chance, changes: usize) -> String {
     (0..changes).fold(text.to_owned(), |text, _| change(&text, chance))
 }
 
-/// Changes the first `size` bytes in place, within `most` bytes; what they have become. Text gets a few changes of its
-/// kind, what is no text, and sometimes text too, is left to `bytewise`.
-pub fn mutate_bytes(
-    data: &mut [u8],
-    size: usize,
-    most: usize,
-    seed: u32,
-    bytewise: fn(&mut [u8], usize, usize) -> usize,
-) -> usize {
-    let mut chance = Chance::new(seed.into());
-    let text = std::str::from_utf8(&data[..size]).ok().filter(|_| chance.below(8) > 0);
-    let changes = 1 + chance.below(4);
-    let changed = text.map(|text| mutate(text, &mut chance, changes)).filter(|changed| changed.len() <= most);
-    match changed {
-        Some(changed) => {
-            data[..changed.len()].copy_from_slice(changed.as_bytes());
-            changed.len()
-        }
-        None => bytewise(data, size, most),
-    }
-}
-
 fn change(text: &str, chance: &mut Chance) -> String {
     match chance.below(16) {
         0..=4 => change_lines(text, chance),
