@@ -38,6 +38,8 @@ pub mod model;
 pub mod num;
 #[cfg(feature = "model")]
 pub mod reference;
+#[cfg(feature = "model")]
+pub mod verify;
 
 #[cfg(feature = "model")]
 pub use error::{Error, Result};

@@ -9,6 +9,7 @@ ELEMENT = {
     "tf32": "cutlass::tfloat32_t",
     "f8e4m3": "cutlass::float_e4m3_t",
     "f8e5m2": "cutlass::float_e5m2_t",
+    "s4": "cutlass::int4b_t",
     "s8": "int8_t",
     "u8": "uint8_t",
     "s32": "int32_t",
@@ -155,6 +156,10 @@ KERNELS = [
     dense("mixed_e4m3_bf16", [TAIL], a="f8e4m3", b="bf16"),
     # The narrow operand is always the first of wgmma; here the library swaps by itself, without a TMA epilogue.
     dense("mixed_bf16_s8_pp", [TAIL], a="bf16", b="s8", sched="pp", tile=(64, 128, 64), extra={"TRANSPOSED": 1}),
+    dense("mixed_s8_scale_2x1", [TAIL], a="s8", b="bf16", d="f32", source="mixed.cu", kind="mixed", cluster=(2, 1),
+          sched="pp", tile=(64, 128, 64), extra={"SCALEGROUP": 128, "WITHZERO": 0}),
+    dense("mixed_s4_scale_zero", [TAIL], a="s4", b="bf16", d="f32", source="mixed.cu", kind="mixed",
+          extra={"SCALEGROUP": 64, "WITHZERO": 1}),
     dense("bf16_cpasync_ws", [mnk(200, 262, 316)], sched="cpws", tile=(64, 128, 64), d="f32",
           extra={"AALIGN": 4, "BALIGN": 4, "DALIGN": 1}),
     dense("bf16_cpasync_coop", [TAIL], sched="cpcoop", d="f32"),
@@ -190,6 +195,12 @@ KERNELS += [
     dense("sparse_bf16_coop", [mnk(200, 264, 384)], source="sparse.cu", kind="gemm", d="f32", tile=(128, 128, 128)),
     dense("sparse_fp8_pp", [mnk(200, 264, 512)], source="sparse.cu", kind="gemm", a="f8e4m3", d="f32", sched="pp",
           tile=(64, 128, 256)),
+    dense("sparse_f16_nt_2x1", [mnk(200, 264, 384)], source="sparse.cu", kind="gemm", a="f16", d="f32", layout="NT",
+          tile=(128, 128, 128), cluster=(2, 1)),
+    dense("sparse_s8_coop", [mnk(208, 272, 512)], source="sparse.cu", kind="gemm", a="s8", d="s32", acc="s32",
+          tile=(128, 128, 256)),
+    dense("sparse_tf32_ws", [mnk(200, 264, 192)], source="sparse.cu", kind="gemm", a="tf32", d="f32", sched="ws",
+          tile=(64, 128, 64)),
 ]
 
 

@@ -12,6 +12,7 @@ NUMPY = {
     "tf32": np.dtype(np.float32),
     "f8e4m3": np.dtype(ml_dtypes.float8_e4m3fn),
     "f8e5m2": np.dtype(ml_dtypes.float8_e5m2),
+    "s4": np.dtype(ml_dtypes.int4),
     "s8": np.dtype(np.int8),
     "u8": np.dtype(np.uint8),
     "s32": np.dtype(np.int32),
@@ -41,8 +42,8 @@ class Rng:
 
     def data(self, dtype, shape, scale=1.0):
         """Values as the type holds them."""
-        if dtype in ("s8", "u8", "s32"):
-            lo, hi = {"s8": (-128, 128), "u8": (0, 256), "s32": (-1000, 1000)}[dtype]
+        if dtype in ("s4", "s8", "u8", "s32"):
+            lo, hi = {"s4": (-8, 8), "s8": (-128, 128), "u8": (0, 256), "s32": (-1000, 1000)}[dtype]
             return self.g.integers(lo, hi, shape).astype(NUMPY[dtype])
         if self.mode == "ints":
             return self.g.integers(-2, 3, shape).astype(np.float32).astype(NUMPY[dtype])
@@ -187,8 +188,9 @@ def prepare_gemm(kernel, case, folder, rng):
     alpha, beta = case.get("alpha", 1.0), case.get("beta", 0.0)
     a = rng.data(s["a"], (batch, m, k))
     b = rng.data(s["b"], (batch, n, k))
-    if kernel.source == "sparse.cu":  # two of every four along K stay
-        keep = np.argsort(rng.g.random((batch, m, k // 4, 4)), axis=3) < 2
+    if kernel.source == "sparse.cu":  # two of every four along K stay, of tf32 one of two
+        group = 2 if s["a"] == "tf32" else 4
+        keep = np.argsort(rng.g.random((batch, m, k // group, group)), axis=3) < group // 2
         a = np.where(keep.reshape(a.shape), a, np.zeros((), a.dtype))
     save(folder, "a", order(a, s["layout"][0] == "T"))
     save(folder, "b", order(b, s["layout"][1] == "N"))
@@ -260,6 +262,43 @@ def prepare_gemm(kernel, case, folder, rng):
         return made
 
     return Checker(batch * m * n * k, outputs)
+
+
+def prepare_mixed(kernel, case, folder, rng):
+    """A narrow A that becomes A * scale + zero, rounded to the type of B after each step."""
+    s = kernel.spec
+    m, n, k = case["m"], case["n"], case["k"]
+    group, wide = kernel.defines["SCALEGROUP"], NUMPY[s["b"]]
+    a, b = rng.data(s["a"], (m, k)), rng.data(s["b"], (n, k))
+    shape = (-(-k // group), m)
+    if kernel.defines["WITHZERO"]:
+        # Everything is exact, whether the compiler fuses the steps or not.
+        scale = rng.g.choice(np.array([0.5, 1, 2]), shape).astype(wide)
+        zero = (f64(scale) * rng.g.integers(-16, 17, shape)).astype(wide)
+        save(folder, "zero", zero)
+    else:
+        scale, zero = rng.data(s["b"], shape), np.zeros(shape, wide)
+    save(folder, "scale", scale)
+    save(folder, "b", b)
+    if s["a"] == "s4":
+        nibbles = a.astype(np.int8).view(np.uint8) & 15
+        save(folder, "a", nibbles[:, 0::2] | nibbles[:, 1::2] << 4)
+    else:
+        save(folder, "a", a)
+
+    def along_k(x):
+        return np.repeat(x, group, axis=0)[:k].T
+
+    def outputs(precision):
+        # The first product is exact in f64, so that it is rounded once.
+        scaled = (f64(a) * f64(along_k(scale))).astype(wide)
+        expanded = (f64(scaled) + f64(along_k(zero))).astype(wide)
+        z, bound = multiply(dict(s, a=s["b"]), f64(expanded), f64(b), precision)
+        alpha = case.get("alpha", 1.0)
+        w, t = rounded(s["d"], alpha * z, abs(alpha) * bound, np.abs(alpha * z) * 2.0**-22)
+        return [Output("d", s["d"], w, t)]
+
+    return Checker(m * n * k, outputs)
 
 
 def scales(rng, rows, granularity, k):
@@ -459,6 +498,7 @@ def prepare_attention(kernel, case, folder, rng):
 
 KINDS = {
     "gemm": prepare_gemm,
+    "mixed": prepare_mixed,
     "blockwise": prepare_blockwise,
     "grouped": prepare_grouped,
     "cute_tma": prepare_cute_tma,

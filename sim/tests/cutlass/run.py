@@ -25,6 +25,9 @@ PACKAGES = [
     "ml_dtypes",
 ]
 
+# What surrounds the table that --summary writes.
+MARKS = ("<!-- table: written by run.py -->\n", "<!-- end of the table -->\n")
+
 
 class Tools:
     """Where the compiler and the headers are: a virtual environment."""
@@ -264,6 +267,7 @@ def main():
                    help="ints: small whole numbers, so that sums are the same in any order")
     p.add_argument("--limit", type=float, default=1800, help="seconds for one ptxsim run")
     p.add_argument("--report", type=Path, help="write the table as JSON here")
+    p.add_argument("--summary", type=Path, help="put the table into this Markdown file, between its marks")
     args = p.parse_args()
 
     from kernels import KERNELS
@@ -338,7 +342,36 @@ def main():
     print_table(rows, args)
     if args.report:
         args.report.write_text(json.dumps(rows, indent=1))
+    if args.summary:
+        text = args.summary.read_text()
+        before, after = text.split(MARKS[0])[0], text.split(MARKS[1])[1]
+        args.summary.write_text(before + MARKS[0] + summary(rows, args) + MARKS[1] + after)
     return bad > 0
+
+
+def summary(rows, args):
+    """The table in Markdown."""
+    precisions = args.precision.split(",")
+    lines = []
+    for p in precisions:
+        runs = [r[p] for r in rows if p in r]
+        good = sum(x["ok"] and x["verdict"] == "ok" for x in runs)
+        lines.append(f"* {p}: {good} of {len(rows)} right, {sum(x['seconds'] for x in runs):.1f} s in all")
+    head = ["kernel", "problem", "schedule", "cluster", "MMAC"]
+    for p in precisions:
+        head += [p, "ratio", "s"]
+    lines += ["", "| " + " | ".join(head) + " |", "|---|---|---|---|--:|" + "---|--:|--:|" * len(precisions)]
+    for r in rows:
+        cells = [r["kernel"], r["case"], r["schedule"], r["cluster"], f"{r['mmac']:.1f}" if "mmac" in r else ""]
+        for p in precisions:
+            x = r.get(p)
+            if x is None:
+                cells += [r.get("record", "not run"), "", ""]
+                continue
+            verdict = x["verdict"] if x["ok"] or x["verdict"] != "ok" else "wrong"
+            cells += [verdict, f"{x['ratio']:.3f}", f"{x['seconds']:.2f}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n" + "\n".join(lines) + "\n"
 
 
 def print_table(rows, args):

@@ -1,0 +1,40 @@
+//! Copies from global to shared memory that run behind the thread (PTX ISA 9.7.10.25, `cp.async`; sm_80).
+
+use crate::builder::Builder;
+use crate::pointer::{Global, Pointer, Shared};
+use crate::value::{Predicate, Value};
+use rorqual_ptx::operand::Operand;
+
+impl Builder {
+    /// Copies 16 bytes; both addresses are multiples of 16.
+    #[track_caller]
+    pub fn copy_async_16<T, U>(&self, to: Pointer<'_, Shared, T>, from: Pointer<'_, Global, U>) {
+        self.emit("cp.async.cg.shared.global", vec![to.operand(), from.operand(), Operand::int(16)]);
+    }
+
+    /// Copies 16 bytes where a predicate holds, and writes 16 zeros elsewhere, without touching the source.
+    #[track_caller]
+    pub fn copy_async_16_or_zero<T, U>(
+        &self,
+        when: Predicate<'_>,
+        to: Pointer<'_, Shared, T>,
+        from: Pointer<'_, Global, U>,
+    ) {
+        let bytes: Value<'_, u32> = when.select(self.constant(16), self.constant(0));
+        let operands = vec![to.operand(), from.operand(), Operand::int(16), bytes.operand()];
+        self.emit("cp.async.cg.shared.global", operands);
+    }
+
+    /// Closes a group: the copies since the last one.
+    #[track_caller]
+    pub fn commit_copies(&self) {
+        self.emit("cp.async.commit_group", vec![]);
+    }
+
+    /// Waits until at most `groups` of the thread's newest groups are under way. What other threads copied is seen
+    /// after a barrier.
+    #[track_caller]
+    pub fn wait_copies(&self, groups: u32) {
+        self.emit("cp.async.wait_group", vec![Operand::int(i64::from(groups))]);
+    }
+}

@@ -1,0 +1,57 @@
+//! Barriers of the CTA, the cluster, and fences between memory proxies (PTX ISA 9.7.15).
+
+use crate::builder::Builder;
+use crate::value::Value;
+use rorqual_ptx::operand::Operand;
+
+impl Builder {
+    /// All threads of the CTA meet; what they wrote to memory is seen by all.
+    #[track_caller]
+    pub fn sync_threads(&self) {
+        self.emit("bar.sync", vec![Operand::int(0)]);
+    }
+
+    /// `threads` threads, whole warps, meet at barrier `id`, 1 to 15.
+    #[track_caller]
+    pub fn sync_named(&self, id: u32, threads: u32) {
+        self.require((1..16).contains(&id) && threads.is_multiple_of(32) && threads > 0, || {
+            format!("barrier {id} of {threads} threads: 1 to 15, and whole warps")
+        });
+        self.emit("bar.sync", vec![Operand::int(i64::from(id)), Operand::int(i64::from(threads))]);
+    }
+
+    /// Arrives at barrier `id` without waiting for the `threads` threads in all.
+    #[track_caller]
+    pub fn arrive_named(&self, id: u32, threads: u32) {
+        self.require((1..16).contains(&id) && threads.is_multiple_of(32) && threads > 0, || {
+            format!("barrier {id} of {threads} threads: 1 to 15, and whole warps")
+        });
+        self.emit("bar.arrive", vec![Operand::int(i64::from(id)), Operand::int(i64::from(threads))]);
+    }
+
+    /// The lanes of the warp meet; what they wrote to memory is seen by all of them.
+    #[track_caller]
+    pub fn sync_warp(&self) {
+        self.emit("bar.warp.sync", vec![Operand::int(0xffff_ffff)]);
+    }
+
+    /// The CTAs of the cluster meet (PTX ISA 9.7.15.4).
+    #[track_caller]
+    pub fn sync_cluster(&self) {
+        self.emit("barrier.cluster.arrive.aligned", vec![]);
+        self.emit("barrier.cluster.wait.aligned", vec![]);
+    }
+
+    /// Orders writes through addresses before asynchronous copies and wgmma that read shared memory
+    /// (PTX ISA 9.7.15.3, proxy fences).
+    #[track_caller]
+    pub fn fence_async_shared(&self) {
+        self.emit("fence.proxy.async.shared::cta", vec![]);
+    }
+
+    /// The CTA's rank in its cluster.
+    #[track_caller]
+    pub fn cluster_rank(&self) -> Value<'_, u32> {
+        self.special(rorqual_ptx::operand::SpecialRegister::ClusterCtarank)
+    }
+}

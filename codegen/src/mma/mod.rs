@@ -1,0 +1,3 @@
+//! Matrix atoms: an instruction, and which element each register of each thread holds.
+
+pub mod mma_sync;

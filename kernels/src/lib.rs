@@ -1,0 +1,105 @@
+//! The kernel families of a DeepSeek-style network, each a function from a specialisation to verified PTX.
+//!
+//! A family is a [`Family`]: a `Spec` of named fields, the rules that it obeys, the arguments of its kernel, and the
+//! generator. Shapes that belong to the model are in the `Spec`; the number of tokens is an argument. Every family is
+//! total: any size, ragged tails, nothing at all.
+//!
+//! These families are portable: they run on every target from sm_80 on.
+#![forbid(unsafe_code)]
+
+pub mod norm;
+pub mod quant;
+
+pub use rorqual_codegen::contract;
+pub use rorqual_codegen::{GenerateError, Kernel};
+
+use rorqual_codegen::contract::Arguments;
+use rorqual_ptx::target::Target;
+use std::fmt;
+use thiserror::Error;
+
+/// A family of kernels.
+pub trait Family {
+    /// Its name, the first part of the names of its kernels.
+    const NAME: &'static str;
+    /// What a kernel is specialised to.
+    type Spec: Clone + fmt::Debug + PartialEq;
+    /// The arguments of a kernel.
+    type Arguments: Arguments;
+
+    /// The first rule that a specialisation breaks, in words.
+    ///
+    /// # Errors
+    ///
+    /// If there is one.
+    fn check(spec: &Self::Spec) -> Result<(), String>;
+
+    /// Generates the kernel of a specialisation that passed [`check`](Self::check).
+    ///
+    /// # Errors
+    ///
+    /// If the generator is wrong, or the target lacks what it needs.
+    fn emit(spec: &Self::Spec, target: Target) -> Result<Kernel, GenerateError>;
+}
+
+/// Why there is no kernel for a specialisation.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum KernelError {
+    /// The specialisation breaks a rule.
+    #[error("{family}: {rule}, in {spec}")]
+    Spec {
+        /// The family.
+        family: &'static str,
+        /// The specialisation.
+        spec: String,
+        /// The rule, and what was found.
+        rule: String,
+    },
+    /// The target is older than any that is served.
+    #[error("{family}: {target} is not served, expected sm_80 or later")]
+    Target {
+        /// The family.
+        family: &'static str,
+        /// The target.
+        target: Target,
+    },
+    /// The generator made a mistake.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+}
+
+/// Checks a specialisation and generates its kernel.
+///
+/// # Errors
+///
+/// If the specialisation breaks a rule, the target is not served, or the generator makes a mistake.
+pub fn generate<F: Family>(spec: &F::Spec, target: Target) -> Result<Kernel, KernelError> {
+    F::check(spec).map_err(|rule| KernelError::Spec { family: F::NAME, spec: format!("{spec:?}"), rule })?;
+    if target.sm < 80 || target.architecture().is_none() {
+        return Err(KernelError::Target { family: F::NAME, target });
+    }
+    Ok(F::emit(spec, target)?)
+}
+
+/// The format of the scales of FP8 activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ScaleFormat {
+    /// Any f32.
+    F32,
+    /// The next power of two, stored as f32.
+    PowerOfTwo,
+}
+
+impl ScaleFormat {
+    /// The part of a kernel's name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::PowerOfTwo => "pow2",
+        }
+    }
+}
+
+/// Elements of a block of FP8 values with one scale: 1x128 of activations, 128x128 of weights.
+pub const BLOCK: u32 = 128;

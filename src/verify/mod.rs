@@ -1,0 +1,85 @@
+//! Every kernel family against the CPU reference, on random shapes and values.
+//!
+//! A family has a file here: it draws a case from a seed, runs its kernel on a [`Machine`], a simulated or a real GPU,
+//! and compares what came out with the oracle, element by element. The tests and the command `rorqual verify` run the
+//! same cases.
+
+pub mod bytes;
+pub mod compare;
+pub mod norm;
+pub mod quantized;
+pub mod random;
+#[cfg(feature = "sim")]
+pub mod simulated;
+
+use crate::verify::compare::Mismatch;
+use crate::verify::random::Random;
+use rorqual_kernels::contract::Argument;
+use rorqual_kernels::{Kernel, KernelError};
+use rorqual_ptx::target::Target;
+use thiserror::Error;
+
+/// Something that runs kernels: memory by address, and launches that are over when they return.
+pub trait Machine {
+    /// What kernels are generated for.
+    fn target(&self) -> Target;
+
+    /// New memory with these bytes.
+    ///
+    /// # Errors
+    /// If there is no room.
+    fn upload(&mut self, bytes: &[u8]) -> Result<u64, MachineError>;
+
+    /// The bytes from an address on.
+    ///
+    /// # Errors
+    /// If they are not all there, or not all written.
+    fn download(&mut self, address: u64, bytes: usize) -> Result<Vec<u8>, MachineError>;
+
+    /// Runs a kernel.
+    ///
+    /// # Errors
+    /// If it cannot be launched, or does something wrong.
+    fn run(&mut self, kernel: &Kernel, arguments: &[Argument]) -> Result<(), MachineError>;
+}
+
+/// What a machine says went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct MachineError(pub String);
+
+/// Why a case failed.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum Failure {
+    /// There is no kernel.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The machine refused, or reports a mistake of the kernel.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// A result is wrong.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+}
+
+/// A case that passed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Passed {
+    /// The kernel's entry.
+    pub kernel: String,
+    /// Shapes and values, for people.
+    pub case: String,
+    /// The worst error of an element, in units of its tolerance: at most 1.
+    pub worst: f64,
+}
+
+/// A family's cases.
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// Draws a case and runs it.
+    pub run: fn(&mut Random, &mut dyn Machine) -> Result<Passed, Failure>,
+}
+
+/// Every family.
+pub const FAMILIES: &[Family] = &[Family { name: "rms_norm", run: norm::run }];

@@ -1,0 +1,79 @@
+//! The PTX simulator as a [`Machine`]: the text that would ship, with every check of the simulator on.
+
+use super::{Machine, MachineError};
+use rorqual_kernels::Kernel;
+use rorqual_kernels::contract::Argument;
+use rorqual_ptx::target::Target;
+use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options};
+
+/// Multiprocessors that a simulated device claims to have.
+const MULTIPROCESSORS: u32 = 4;
+
+/// A simulated GPU.
+#[derive(Debug)]
+pub struct Simulated {
+    device: Device,
+    target: Target,
+}
+
+impl Simulated {
+    /// A GPU that runs code for `target`.
+    ///
+    /// # Errors
+    /// If the architecture is not simulated.
+    pub fn new(target: Target, options: Options) -> Result<Self, MachineError> {
+        let mut device = Device::new(target)?;
+        *device.options_mut() = options;
+        Ok(Self { device, target })
+    }
+}
+
+impl From<DeviceError> for MachineError {
+    fn from(error: DeviceError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Machine for Simulated {
+    fn target(&self) -> Target {
+        self.target
+    }
+
+    fn upload(&mut self, bytes: &[u8]) -> Result<u64, MachineError> {
+        Ok(self.device.allocate_from("buffer", bytes)?.0)
+    }
+
+    fn download(&mut self, address: u64, bytes: usize) -> Result<Vec<u8>, MachineError> {
+        Ok(self.device.read(DevicePointer(address), bytes)?)
+    }
+
+    fn run(&mut self, kernel: &Kernel, arguments: &[Argument]) -> Result<(), MachineError> {
+        let contract = &kernel.contract;
+        let grid =
+            contract.grid(arguments, MULTIPROCESSORS).map_err(|error| MachineError(error.to_string()))?;
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        let module = self.device.load(&kernel.text())?;
+        let mut launch = Launch::new(&module, &contract.kernel).ctas(grid).threads([contract.threads, 1, 1]);
+        launch = launch.dynamic_shared_bytes(contract.shared_bytes);
+        if let Some(cluster) = contract.cluster {
+            launch = launch.cluster(cluster);
+        }
+        for argument in arguments {
+            launch = launch.argument(match argument {
+                Argument::Address(value) | Argument::U64(value) => rorqual_sim::Argument::from(*value),
+                Argument::U32(value) => rorqual_sim::Argument::from(*value),
+                Argument::F32(value) => rorqual_sim::Argument::from(*value),
+                Argument::TensorMap(map) => {
+                    return Err(MachineError(format!("tensor map {map:?} is not supported here")));
+                }
+            });
+        }
+        let outcome = self.device.launch(&launch)?;
+        match outcome.reports.first() {
+            None => Ok(()),
+            Some(report) => Err(MachineError(format!("{}: {report}", contract.kernel))),
+        }
+    }
+}
