@@ -38,6 +38,8 @@ pub struct Header {
     pub cluster: Option<[u32; 3]>,
     /// CTAs that must fit on a multiprocessor together: bounds the registers of a thread.
     pub min_ctas_per_multiprocessor: Option<u32>,
+    /// Registers of a thread at the start; roles move them with [`Builder::set_registers`], which needs this.
+    pub registers: Option<u32>,
 }
 
 impl Header {
@@ -52,7 +54,14 @@ impl Header {
             grid: [1.into(), 1.into(), 1.into()],
             cluster: None,
             min_ctas_per_multiprocessor: None,
+            registers: None,
         }
+    }
+
+    /// The same with so many registers of a thread at the start.
+    #[must_use]
+    pub fn registers(self, registers: u32) -> Self {
+        Self { registers: Some(registers), ..self }
     }
 
     /// The same with another grid.
@@ -165,13 +174,11 @@ pub fn generate<A: Arguments>(
         module = Module::new(VERSIONS.1, header.target);
     }
     module.add_function(state.function.define());
-    let error = |message, location: &Location<'_>| {
-        GenerateError::new(&header.name, &header.spec, message, location)
-    };
+    let error =
+        |message, location: &Location<'_>| GenerateError::new(&header.name, &header.spec, message, location);
     let limit = header.target.architecture().map_or(0, |architecture| architecture.shared_bytes);
     if state.shared_bytes > limit {
-        let message =
-            format!("{} bytes of shared memory, {} has {limit}", state.shared_bytes, header.target);
+        let message = format!("{} bytes of shared memory, {} has {limit}", state.shared_bytes, header.target);
         return Err(error(message, caller));
     }
     let at = |position: Position| {
@@ -179,8 +186,7 @@ pub fn generate<A: Arguments>(
         index.and_then(|index| state.locations.get(index)).copied().unwrap_or(caller)
     };
     module.version = lowest_version(&module);
-    let module =
-        verify(module).map_err(|failure| error(failure.message.clone(), at(failure.position)))?;
+    let module = verify(module).map_err(|failure| error(failure.message.clone(), at(failure.position)))?;
     let contract = Contract {
         kernel: header.name,
         spec: header.spec,
@@ -200,11 +206,9 @@ fn lowest_version(module: &Module) -> Version {
     let architecture = target.architecture().and_then(|architecture| architecture.since(target.features));
     let body = module.functions.iter().filter_map(|function| function.body.as_ref()).flatten();
     let instructions = body.filter_map(|statement| match statement {
-        Statement::Instruction(instruction) => instruction
-            .form
-            .requirements(&instruction.modifiers)
-            .map(|since| since.version)
-            .max(),
+        Statement::Instruction(instruction) => {
+            instruction.form.requirements(&instruction.modifiers).map(|since| since.version).max()
+        }
         _ => None,
     });
     instructions.chain(architecture).max().unwrap_or(VERSIONS.0).max(VERSIONS.0)
@@ -230,6 +234,7 @@ fn directives(header: &Header) -> Vec<Directive> {
         directives.push(Directive::RequiredCluster(cluster.to_vec()));
     }
     directives.extend(header.min_ctas_per_multiprocessor.map(Directive::MinCtasPerMultiprocessor));
+    directives.extend(header.registers.map(Directive::MaxRegisters));
     directives
 }
 
@@ -406,8 +411,7 @@ impl Builder {
                 "u64"
             }
         };
-        let value =
-            self.compute::<T>(&format!("ld.param.{ty}"), &[Operand::at_symbol(symbol, 0)]);
+        let value = self.compute::<T>(&format!("ld.param.{ty}"), &[Operand::at_symbol(symbol, 0)]);
         if matches!(kind, ParameterKind::Pointer(..)) {
             return self.compute::<T>("cvta.to.global.u64", &[value.operand()]);
         }
@@ -451,8 +455,7 @@ impl Builder {
 }
 
 fn instruction(opcode: &str, operands: Vec<Operand>) -> Result<Instruction, String> {
-    let (row, rest) =
-        table::find_row(opcode).ok_or_else(|| format!("`{opcode}` is not an instruction"))?;
+    let (row, rest) = table::find_row(opcode).ok_or_else(|| format!("`{opcode}` is not an instruction"))?;
     let modifiers = rest
         .split('.')
         .skip(1)

@@ -114,10 +114,7 @@ impl Format for E4m3 {
         let builder = elements[0].builder();
         if builder.target().sm >= 89 {
             let pair = |low: Value<'k, f32>, high: Value<'k, f32>| {
-                builder.compute::<B16>(
-                    "cvt.rn.satfinite.e4m3x2.f32",
-                    &[high.operand(), low.operand()],
-                )
+                builder.compute::<B16>("cvt.rn.satfinite.e4m3x2.f32", &[high.operand(), low.operand()])
             };
             return join(pair(elements[0], elements[1]), pair(elements[2], elements[3]));
         }
@@ -148,9 +145,7 @@ impl Format for E4m3 {
 /// Two halves as a word, the first one low.
 #[track_caller]
 pub fn join<'k>(low: Value<'k, B16>, high: Value<'k, B16>) -> Value<'k, B32> {
-    let halves = Operand::Vector(
-        [low, high].map(|half| Operand::Register(half.in_register())).to_vec(),
-    );
+    let halves = Operand::Vector([low, high].map(|half| Operand::Register(half.in_register())).to_vec());
     low.builder().compute("mov.b32", &[halves])
 }
 

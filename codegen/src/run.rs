@@ -38,15 +38,12 @@ impl RunLayout {
         if self.whole {
             let words = self.words::<T>();
             let present = remaining.greater(0);
-            let load = |first: usize| {
-                run.bytes(4 * first).load_words_or_zero(present, (words - first).min(4))
-            };
+            let load =
+                |first: usize| run.bytes(4 * first).load_words_or_zero(present, (words - first).min(4));
             return (0..words).step_by(4).flat_map(load).flat_map(T::unpack).collect();
         }
         let zero = T::of_f32(builder.constant(0.0));
-        let load = |index: usize| {
-            T::to_f32(run.at(index).load_or(remaining.greater(index as u32), zero))
-        };
+        let load = |index: usize| T::to_f32(run.at(index).load_or(remaining.greater(index as u32), zero));
         (0..self.elements).map(load).collect()
     }
 

@@ -204,8 +204,7 @@ impl<'k> Variable<'k, f32> {
     /// Adds `a * b`, rounded once.
     #[track_caller]
     pub fn add_product(self, a: Value<'k, f32>, b: Value<'k, f32>) {
-        self.builder
-            .emit("fma.rn.f32", vec![self.operand(), a.operand(), b.operand(), self.operand()]);
+        self.builder.emit("fma.rn.f32", vec![self.operand(), a.operand(), b.operand(), self.operand()]);
     }
 }
 
@@ -350,11 +349,7 @@ operators! {
 
 /// Integer identities: nothing of an f32 is dropped.
 #[track_caller]
-fn simplify<'k, T: Scalar>(
-    operation: Operation,
-    a: Value<'k, T>,
-    b: Value<'k, T>,
-) -> Option<Value<'k, T>> {
+fn simplify<'k, T: Scalar>(operation: Operation, a: Value<'k, T>, b: Value<'k, T>) -> Option<Value<'k, T>> {
     let ty = T::ARITHMETIC;
     if ty.is_float() {
         return None;
@@ -430,11 +425,7 @@ impl<'k, T: Integer> Value<'k, T> {
     /// `self * factor + addend` in the low bits.
     #[must_use]
     #[track_caller]
-    pub fn multiply_add(
-        self,
-        factor: impl Into<Input<'k, T>>,
-        addend: impl Into<Input<'k, T>>,
-    ) -> Self {
+    pub fn multiply_add(self, factor: impl Into<Input<'k, T>>, addend: impl Into<Input<'k, T>>) -> Self {
         let (factor, addend) = (factor.into().value(self.builder), addend.into().value(self.builder));
         let simple = [self.known(), factor.known()].iter().flatten().any(|known| known.exponent().is_some());
         if simple || (self.known().is_some() && factor.known().is_some()) {

@@ -1,3 +1,4 @@
 //! Matrix atoms: an instruction, and which element each register of each thread holds.
 
 pub mod mma_sync;
+pub mod wgmma;

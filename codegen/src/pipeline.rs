@@ -1,0 +1,113 @@
+//! The ring between a producer and its consumers: stages of shared memory, each with a `full` and an `empty` mbarrier.
+//!
+//! ```text
+//! producer:  for each step { wait empty[stage]; fill it, arriving at full[stage]; advance }
+//! consumer:  for each step { wait full[stage];  use it;  arrive at empty[stage]; advance }
+//! ```
+//!
+//! A [`Cursor`] knows stage and parity; nobody computes them by hand.
+
+use crate::builder::Builder;
+use crate::mbarrier::{Mbarrier, Mbarriers};
+use crate::value::{Value, Variable};
+
+/// The barriers of a ring.
+#[derive(Debug, Clone, Copy)]
+pub struct Ring<'k> {
+    builder: &'k Builder,
+    full: Mbarriers<'k>,
+    empty: Mbarriers<'k>,
+}
+
+/// Where a side of the ring stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Cursor<'k> {
+    ring: Ring<'k>,
+    stage: Variable<'k, u32>,
+    /// The parity that this side waits for.
+    parity: Variable<'k, u32>,
+}
+
+impl Builder {
+    /// Reserves the barriers of a ring of `stages`.
+    #[must_use]
+    #[track_caller]
+    pub fn ring(&self, stages: u32) -> Ring<'_> {
+        Ring { builder: self, full: self.mbarriers(stages), empty: self.mbarriers(stages) }
+    }
+}
+
+impl<'k> Ring<'k> {
+    /// Initialises the barriers: one thread does it, then the CTA meets. `producers` arrive at each `full`,
+    /// `consumers` at each `empty`.
+    #[track_caller]
+    pub fn initialize(self, producers: u32, consumers: u32) {
+        self.full.initialize(producers);
+        self.empty.initialize(consumers);
+        self.builder.fence_mbarrier_init();
+    }
+
+    /// The producer's side, at the first stage: it is empty.
+    #[must_use]
+    #[track_caller]
+    pub fn producer(self) -> Cursor<'k> {
+        self.cursor(1)
+    }
+
+    /// A consumer's side, at the first stage.
+    #[must_use]
+    #[track_caller]
+    pub fn consumer(self) -> Cursor<'k> {
+        self.cursor(0)
+    }
+
+    #[track_caller]
+    fn cursor(self, parity: u32) -> Cursor<'k> {
+        let variable = |value: u32| self.builder.constant(value).variable();
+        Cursor { ring: self, stage: variable(0), parity: variable(parity) }
+    }
+}
+
+impl<'k> Cursor<'k> {
+    /// The stage, 0 to the number of stages.
+    #[must_use]
+    pub fn stage(self) -> Value<'k, u32> {
+        self.stage.peek()
+    }
+
+    /// The barrier that the producer fills.
+    #[must_use]
+    #[track_caller]
+    pub fn full(self) -> Mbarrier<'k> {
+        self.ring.full.at(self.stage())
+    }
+
+    /// The barrier that consumers release.
+    #[must_use]
+    #[track_caller]
+    pub fn empty(self) -> Mbarrier<'k> {
+        self.ring.empty.at(self.stage())
+    }
+
+    /// Producer: waits until the stage may be filled.
+    #[track_caller]
+    pub fn wait_empty(self) {
+        self.empty().wait(self.parity.peek());
+    }
+
+    /// Consumer: waits until the stage is filled.
+    #[track_caller]
+    pub fn wait_full(self) {
+        self.full().wait(self.parity.peek());
+    }
+
+    /// Goes to the next stage; behind the last, to the first one with the other parity.
+    #[track_caller]
+    pub fn advance(self) {
+        let builder = self.ring.builder;
+        self.stage.add(1);
+        let wraps = self.stage.peek().equals(self.ring.full.count());
+        self.parity.set_when(wraps, self.parity.peek() ^ 1);
+        self.stage.set_when(wraps, builder.constant(0));
+    }
+}
