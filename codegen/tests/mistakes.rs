@@ -74,11 +74,11 @@ fn impossible_sizes_are_refused() {
     let text = message("sm_90a", 128, |builder| builder.set_registers(300, true));
     assert_eq!(text, "300 registers of a thread: 24 to 256 in steps of 8");
     let text = message("sm_80", 32, |builder| {
-        builder.shared::<f32>(1 << 20, 16).address();
+        let _ = builder.shared::<f32>(1 << 20, 16);
     });
     assert_eq!(text, "4194304 bytes of shared memory, sm_80 has 166912");
     let text = message("sm_80", 32, |builder| {
-        builder.shared::<f32>(1, 2048).address();
+        let _ = builder.shared::<f32>(1, 2048);
     });
     assert_eq!(text, "shared memory is aligned to a power of two up to 1024, not 2048");
 }
