@@ -1,9 +1,12 @@
-//! How fast PTX is read and printed, in bytes of text: one megabyte as a compiler would write it for a matrix kernel.
+//! How fast PTX is read, verified and printed, in bytes of text: one megabyte as a compiler would write it for a matrix
+//! kernel, and the modules that nvcc and Triton compiled for the tests of the simulator.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use rorqual_ptx::verify::{Verified, verify};
 use rorqual_ptx::{parse, print};
 use std::fmt::Write;
 use std::hint::black_box;
+use std::path::Path;
 
 const BYTES: usize = 1 << 20;
 /// Accumulators of one matrix instruction.
@@ -57,7 +60,32 @@ fn write_block(out: &mut String, block: usize) -> std::fmt::Result {
     writeln!(out, "$L__BB0_{block}:")
 }
 
-fn bench(criterion: &mut Criterion) {
+/// The modules of the simulator's tests, in the order of their names.
+fn corpus() -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sim/tests/kernels/ptx");
+    let entries = std::fs::read_dir(folder).expect("the repository has the simulator's tests");
+    let mut paths: Vec<_> = entries.map(|entry| entry.expect("a file").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| std::fs::read_to_string(path).expect("PTX is text")).collect()
+}
+
+fn read(text: &str) -> Verified {
+    let module = parse(text).unwrap_or_else(|error| panic!("{error}"));
+    verify(module).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn compiled(criterion: &mut Criterion) {
+    let texts = corpus();
+    let mut group = criterion.benchmark_group("corpus");
+    group.sample_size(20);
+    group.throughput(Throughput::Bytes(texts.iter().map(|text| text.len() as u64).sum()));
+    group.bench_function("parse and verify", |bencher| {
+        bencher.iter(|| texts.iter().map(|text| read(black_box(text)).functions.len()).sum::<usize>());
+    });
+    group.finish();
+}
+
+fn megabyte(criterion: &mut Criterion) {
     let text = text();
     let module = parse(&text).unwrap_or_else(|error| panic!("{error}"));
     let mut group = criterion.benchmark_group("megabyte");
@@ -67,5 +95,5 @@ fn bench(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bench);
+criterion_group!(benches, megabyte, compiled);
 criterion_main!(benches);

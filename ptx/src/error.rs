@@ -52,6 +52,12 @@ pub enum ParseErrorKind {
         /// A close name.
         suggestion: Option<String>,
     },
+    /// An instruction of the PTX ISA that the table leaves out: textures, surfaces, the scalar video instructions.
+    #[error("is not supported")]
+    UnsupportedInstruction,
+    /// A texture, sampler or surface variable.
+    #[error("is not supported as a type")]
+    UnsupportedType,
     /// A modifier that no form of the instruction takes.
     #[error("unknown modifier {modifier} of `{instruction}`; its forms are:{forms}")]
     UnknownModifier {
@@ -120,6 +126,14 @@ pub enum ParseErrorKind {
     NoComponent,
 }
 
+impl ParseErrorKind {
+    /// Whether the text may be right PTX, of a part of the ISA that is left out here.
+    #[must_use]
+    pub const fn is_unsupported(&self) -> bool {
+        matches!(self, Self::UnsupportedInstruction | Self::UnsupportedType)
+    }
+}
+
 /// Words the error: some messages say something of the token, others say what should be there instead of it.
 fn sentence(kind: &ParseErrorKind, token: &str) -> String {
     let token = printable(token);
@@ -131,6 +145,8 @@ fn sentence(kind: &ParseErrorKind, token: &str) -> String {
         | ParseErrorKind::BadVersion
         | ParseErrorKind::BadTarget
         | ParseErrorKind::UnknownInstruction { .. }
+        | ParseErrorKind::UnsupportedInstruction
+        | ParseErrorKind::UnsupportedType
         | ParseErrorKind::Undeclared { .. }
         | ParseErrorKind::Duplicate { .. }
         | ParseErrorKind::Mismatch { .. }

@@ -1,5 +1,12 @@
 //! Counters of a launch: what was issued and moved. The same bytes for the same program, whatever the threads.
 
+/// The lanes of a mask. Most masks are full: those cost no counting of bits.
+#[inline]
+#[must_use]
+pub const fn lane_count(mask: u32) -> u64 {
+    if mask == u32::MAX { 32 } else { mask.count_ones() as u64 }
+}
+
 /// What a micro-operation counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -115,21 +122,31 @@ impl AccessCounters {
 /// Everything that is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
-    /// Issued warp instructions by [`Class`].
+    /// Issued warp instructions by [`Class`]: one that waits counts once, one whose guard is false in every lane counts
+    /// too. One that the simulator does in several parts (a call, a special register as an operand) counts for each.
     pub issued: [u64; Class::ALL.len()],
     /// Lanes that were active in them, summed, by class.
     pub active_lanes: [u64; Class::ALL.len()],
     /// Per PTX line; empty unless asked for.
     pub accesses: Vec<AccessCounters>,
-    /// Bytes read from global memory by loads, bulk copies and TMA.
+    /// Bytes read from global memory by loads, `cp.async`, bulk and tensor copies. What is read for several lanes or
+    /// CTAs counts for each, here and in every other count of bytes.
     pub global_read_bytes: u64,
-    /// Bytes written to global memory.
+    /// Bytes written to global memory by stores, bulk and tensor copies and reductions.
     pub global_written_bytes: u64,
-    /// Bytes read from shared memory by loads.
+    /// Bytes read from shared memory by loads and `ldmatrix`.
     pub shared_read_bytes: u64,
-    /// Bytes written to shared memory by stores.
+    /// Bytes written to shared memory by stores, `stmatrix` and `cp.async`.
     pub shared_written_bytes: u64,
-    /// Bulk and tensor copies from global to shared memory.
+    /// Bytes read from local memory, parameters of calls included.
+    pub local_read_bytes: u64,
+    /// Bytes written to local memory, parameters of calls included.
+    pub local_written_bytes: u64,
+    /// Bytes read from the parameters of the kernel.
+    pub parameter_read_bytes: u64,
+    /// Bytes that atomics and reductions of lanes changed or compared, in any space.
+    pub atomic_bytes: u64,
+    /// Bulk and tensor copies from global to shared memory; a multicast counts for each CTA that it goes to.
     pub bulk_loads: u64,
     /// Bytes they delivered, filled ones included.
     pub bulk_loaded_bytes: u64,
@@ -137,16 +154,25 @@ pub struct Counters {
     pub bulk_stores: u64,
     /// Bytes they wrote.
     pub bulk_stored_bytes: u64,
-    /// Bytes of boxes that lay outside of their tensors.
+    /// Bulk copies and reductions from the shared memory of one CTA to that of another.
+    pub bulk_exchanges: u64,
+    /// Bytes they moved.
+    pub bulk_exchanged_bytes: u64,
+    /// Bytes of boxes that were loaded from outside of their tensors, and filled.
     pub out_of_bounds_bytes: u64,
     /// Arrivals at CTA barriers, by warp.
     pub barrier_arrivals: u64,
-    /// Waits on mbarriers that were met at once.
+    /// Tests of mbarriers, `test_wait` and `try_wait`, that found the phase of every lane complete, at once or after
+    /// having blocked.
     pub mbarrier_waits_met: u64,
-    /// Waits on mbarriers that had to block.
+    /// How often a wait on an mbarrier blocked.
     pub mbarrier_waits_blocked: u64,
-    /// Multiply-adds of matrix instructions.
+    /// Multiply-adds of matrix instructions, useful and padded.
     pub matrix_macs: u64,
+    /// Those of them that padding takes: of a row of A or a column of B that holds nothing but zeros over the
+    /// instruction's extent of k, as rows beyond the end of a matrix do, whoever filled them. Products of single bits
+    /// and of f64 have none. Counted with the accesses, 0 unless asked for.
+    pub padded_macs: u64,
     /// Most 32-bit registers of a thread live at once.
     pub max_live_registers: u64,
 }
@@ -170,15 +196,22 @@ impl Counters {
         self.global_written_bytes += other.global_written_bytes;
         self.shared_read_bytes += other.shared_read_bytes;
         self.shared_written_bytes += other.shared_written_bytes;
+        self.local_read_bytes += other.local_read_bytes;
+        self.local_written_bytes += other.local_written_bytes;
+        self.parameter_read_bytes += other.parameter_read_bytes;
+        self.atomic_bytes += other.atomic_bytes;
         self.bulk_loads += other.bulk_loads;
         self.bulk_loaded_bytes += other.bulk_loaded_bytes;
         self.bulk_stores += other.bulk_stores;
         self.bulk_stored_bytes += other.bulk_stored_bytes;
+        self.bulk_exchanges += other.bulk_exchanges;
+        self.bulk_exchanged_bytes += other.bulk_exchanged_bytes;
         self.out_of_bounds_bytes += other.out_of_bounds_bytes;
         self.barrier_arrivals += other.barrier_arrivals;
         self.mbarrier_waits_met += other.mbarrier_waits_met;
         self.mbarrier_waits_blocked += other.mbarrier_waits_blocked;
         self.matrix_macs += other.matrix_macs;
+        self.padded_macs += other.padded_macs;
         self.max_live_registers = self.max_live_registers.max(other.max_live_registers);
     }
 
@@ -219,15 +252,22 @@ pub fn to_json(counters: &Counters) -> serde_json::Value {
         "global_written_bytes": counters.global_written_bytes,
         "shared_read_bytes": counters.shared_read_bytes,
         "shared_written_bytes": counters.shared_written_bytes,
+        "local_read_bytes": counters.local_read_bytes,
+        "local_written_bytes": counters.local_written_bytes,
+        "parameter_read_bytes": counters.parameter_read_bytes,
+        "atomic_bytes": counters.atomic_bytes,
         "bulk_loads": counters.bulk_loads,
         "bulk_loaded_bytes": counters.bulk_loaded_bytes,
         "bulk_stores": counters.bulk_stores,
         "bulk_stored_bytes": counters.bulk_stored_bytes,
+        "bulk_exchanges": counters.bulk_exchanges,
+        "bulk_exchanged_bytes": counters.bulk_exchanged_bytes,
         "out_of_bounds_bytes": counters.out_of_bounds_bytes,
         "barrier_arrivals": counters.barrier_arrivals,
         "mbarrier_waits_met": counters.mbarrier_waits_met,
         "mbarrier_waits_blocked": counters.mbarrier_waits_blocked,
         "matrix_macs": counters.matrix_macs,
+        "padded_macs": counters.padded_macs,
         "max_live_registers": counters.max_live_registers,
     })
 }

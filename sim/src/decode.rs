@@ -139,8 +139,9 @@ impl AddressSource {
         Ok(context.uniform_u64(self.base, self.wide, what)?.wrapping_add(self.start(context)))
     }
 
+    /// What the register is added to: the offset, and where what it counts from lies.
     #[inline]
-    fn start(&self, context: &Context<'_>) -> u64 {
+    pub fn start(&self, context: &Context<'_>) -> u64 {
         let offset = self.offset.cast_unsigned();
         match self.relative {
             Relative::Absolute => offset,

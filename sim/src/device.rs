@@ -29,7 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use crate::grid::{Grid, Options};
+use crate::grid::{EditedMaps, Grid, Options};
 use crate::load::{LoadError, load};
 use crate::machine::{self, Outcome};
 use crate::memory::{GlobalMemory, MemoryError};
@@ -554,6 +554,7 @@ impl Device {
             limits: self.limits,
             generation: self.generation,
             grid_workspace: workspace,
+            edited_maps: EditedMaps::default(),
             options: self.options.clone(),
             number,
             kernel,

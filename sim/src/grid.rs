@@ -5,7 +5,8 @@ use crate::program::{KernelInfo, Program};
 use crate::target_limits::Limits;
 use crate::tensor_core::{Generation, Precision};
 use rorqual_ptx::target::Target;
-use std::sync::Arc;
+use rustc_hash::FxHashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a launch is run. The defaults are what users want: every check that is built, exact matrix products.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub struct Options {
     pub perturb_approximations: bool,
     /// Whether undefined values that reach an address, a branch or an output are faults.
     pub check_initialized: bool,
-    /// Whether accesses are counted per PTX line.
+    /// Whether accesses are counted per PTX line, and multiply-adds of padding.
     pub count_accesses: bool,
     /// Warp instructions that a launch may issue.
     pub instruction_budget: u64,
@@ -89,10 +90,39 @@ pub struct Grid<'a> {
     pub generation: Generation,
     /// Workspace of a cooperative launch, as `%envreg1` (high) and `%envreg2` (low) give it; 0 without.
     pub grid_workspace: u64,
+    /// Tensor maps in global memory that the launch has edited, and that no thread has acquired since.
+    pub edited_maps: EditedMaps,
     /// How it is run.
     pub options: Options,
     /// Number of the launch, `%gridid`.
     pub number: u64,
+}
+
+/// Addresses of tensor maps and the PTX lines that wrote them. Tensor copies read maps through a proxy of their own: a
+/// map that a kernel writes is theirs to use after `fence.proxy.tensormap::generic.acquire` (PTX ISA 8.6).
+#[derive(Debug, Default)]
+pub struct EditedMaps(Mutex<FxHashMap<u64, u32>>);
+
+impl EditedMaps {
+    /// A map is written.
+    pub fn edit(&self, address: u64, line: u32) {
+        self.maps().insert(address, line);
+    }
+
+    /// A map is acquired, by any thread: who orders it with whom is not followed.
+    pub fn acquire(&self, address: u64) {
+        self.maps().remove(&address);
+    }
+
+    /// The line that wrote a map which nobody has acquired.
+    #[must_use]
+    pub fn not_acquired(&self, address: u64) -> Option<u32> {
+        self.maps().get(&address).copied()
+    }
+
+    fn maps(&self) -> MutexGuard<'_, FxHashMap<u64, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Grid<'_> {

@@ -64,7 +64,8 @@ pub fn allocate(function: &Function) -> Result<Allocation, TooManyRegisters> {
         let info = &function.registers[register];
         let width = slots_of(info.ty, info.vector);
         live.retain(|&(until, slots): &(usize, usize)| {
-            let alive = until >= start;
+            // A result may take the register of an operand that is read for the last time.
+            let alive = until > start;
             live_slots -= if alive { 0 } else { slots };
             alive
         });

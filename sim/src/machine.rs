@@ -6,7 +6,7 @@
 
 use crate::cluster::{Cluster, ClusterState, Cta, Progress};
 use crate::context::{Context, Random, World, mix};
-use crate::counters::Counters;
+use crate::counters::{Counters, lane_count};
 use crate::exec::{async_copy, wgmma};
 use crate::flight::Flight;
 use crate::grid::Grid;
@@ -511,11 +511,12 @@ fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) ->
             }
         };
         instructions += 1;
-        let mut flow = Flow::Next;
-        if context.mask != 0 {
+        let lanes = lane_count(context.mask);
+        let flow = if lanes == 0 { Flow::Next } else { (op.run)(context, op)? };
+        // What waits runs again, and counts then.
+        if flow != Flow::Blocked {
             context.counters.issued[op.class as usize] += 1;
-            context.counters.active_lanes[op.class as usize] += u64::from(context.mask.count_ones());
-            flow = (op.run)(context, op)?;
+            context.counters.active_lanes[op.class as usize] += lanes;
         }
         match flow {
             Flow::Next => context.fragment.pc += 1,

@@ -201,6 +201,38 @@ fn an_inconclusive_run_exits_with_3() {
     assert_eq!((&value["reports"][0]["line"], &value["reports"][0]["kernel"]), (&json!(0), &json!("scale")));
 }
 
+/// Right PTX that the parser leaves out is neither wrong nor bad input.
+#[test]
+fn a_texture_is_inconclusive() {
+    let fetch = "tex.1d.v4.f32.s32 {%f1, %f1, %f1, %f1}, [%rd1, {%r1}];\n    mul.rn.f32 %f3, %f2, %f1";
+    let case = Case::new("texture", &[Edit::Replace("mul.rn.f32 %f3, %f2, %f1", fetch)]);
+    let line = line_of("mul.rn.f32 %f3, %f2, %f1;");
+    let wrong = format!("line {line}, column 5: `tex.1d.v4.f32.s32` is not supported");
+    let output = case.ptxsim(&["run", "launch.json", "--json"]);
+    let value: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!((&value["verdict"], &value["reports"][0]["line"]), (&json!("unsupported"), &json!(line)));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        format!("unsupported [unsupported] in scale, line {line}: the module does not load: {wrong}\n")
+    );
+    let output = case.ptxsim(&["check", "kernels.ptx"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&output.stderr), format!("unsupported: kernels.ptx: {wrong}\n"));
+}
+
+/// `.target` is found where the parser finds it: not in a comment, and up to one.
+#[test]
+fn comments_do_not_name_the_target() {
+    let comment = "/* of the time of\n.target sm_80\n*/\n.version";
+    let case = Case::new(
+        "target in a comment",
+        &[Edit::Replace(".version", comment), Edit::Replace(".target sm_90a", ".target sm_90a// Hopper")],
+    );
+    let output = case.ptxsim(&["run", "launch.json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
 #[test]
 fn checks_can_be_chosen() {
     let (status, _, value) = run_json("forget", &[]);

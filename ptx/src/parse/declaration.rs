@@ -142,6 +142,9 @@ impl<'a> Parser<'a> {
                 "v4" => found.ty.vector = 4,
                 "attribute" => found.attribute = Some(self.attribute()?),
                 "ptr" => found.pointer = Some(self.pointer()?),
+                "texref" | "samplerref" | "surfref" => {
+                    return Err(start.error(ParseErrorKind::UnsupportedType));
+                }
                 name => {
                     let known =
                         Type::from_name(name).filter(|known| ty.is_none() && may_declare(space, *known));

@@ -73,6 +73,13 @@ impl<'a> Opcodes<'a> {
     }
 }
 
+/// Instructions of the PTX ISA that have no row: textures and surfaces (9.7.10, 9.7.11), and of the video instructions
+/// (9.7.17) those that nvcc does not emit.
+const UNSUPPORTED: [&str; 19] = [
+    "tex", "tld4", "txq", "istypep", "suld", "sust", "sured", "suq", "vadd", "vsub", "vabsdiff", "vmin",
+    "vmax", "vshl", "vshr", "vmad", "vset", "vset2", "vset4",
+];
+
 /// There may be blanks and comments before the dots of an opcode.
 fn without_blanks(spelling: &str) -> String {
     let mut rest = Lexer::new(spelling);
@@ -86,6 +93,9 @@ fn without_blanks(spelling: &str) -> String {
 fn look_up(opcode: &str) -> std::result::Result<Opcode, ParseErrorKind> {
     let Some((row, rest)) = table::find_row(opcode) else {
         let first = opcode.split('.').next().unwrap_or("");
+        if UNSUPPORTED.contains(&first) {
+            return Err(ParseErrorKind::UnsupportedInstruction);
+        }
         let names = table::rows().iter().filter_map(|row| row.name.split('.').next());
         return Err(ParseErrorKind::UnknownInstruction { suggestion: closest(first, names) });
     };

@@ -637,6 +637,27 @@ fn errors_name_the_token_and_what_should_be_there() {
 }
 
 #[test]
+fn what_the_table_leaves_out_is_told_from_what_is_no_ptx() {
+    let module = |text: &str| format!(".version 8.7\n.target sm_90a\n.address_size 64\n{text}");
+    for (text, error) in [
+        (
+            ".entry k() { .reg .f32 %f<6>;\ntex.2d.v4.f32.f32 {%f1, %f2, %f3, %f4}, [%rd1, {%f5, %f5}]; }",
+            "line 5, column 1: `tex.2d.v4.f32.f32` is not supported",
+        ),
+        (
+            ".entry k() { vset4.u32.u32.eq %r1, %r2, %r3, %r1; }",
+            "line 4, column 14: `vset4.u32.u32.eq` is not supported",
+        ),
+        (".global .texref image;", "line 4, column 9: `.texref` is not supported as a type"),
+    ] {
+        let wrong = parse(&module(text)).expect_err("text that is not supported");
+        assert_eq!(wrong.to_string(), error);
+        assert!(wrong.kind.is_unsupported());
+    }
+    assert!(!parse(&module(".entry k() { texture; }")).expect_err("no PTX").kind.is_unsupported());
+}
+
+#[test]
 fn errors_list_the_forms_of_an_instruction() {
     assert_eq!(
         body_error("addd.s32 %r1, %r1, 1;"),

@@ -175,4 +175,100 @@ section! {
         "dp2a.mode.atype.btype d=u32, a:u32, b:u32, c:u32 \
          | mode = lo hi; atype = u32 s32; btype = u32 s32" since "5.0 sm_61";
     }
+
+    /// `d = a + b`, of two halves; `.add` adds them all to `c`.
+    vadd2 = VAdd2 "vadd2" "9.7.17.2" {
+        "vadd2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vadd2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = a + b`, of four bytes; `.add` adds them all to `c`.
+    vadd4 = VAdd4 "vadd4" "9.7.17.3" {
+        "vadd4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vadd4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = a - b`, of two halves; `.add` adds them all to `c`.
+    vsub2 = VSub2 "vsub2" "9.7.17.2" {
+        "vsub2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vsub2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = a - b`, of four bytes; `.add` adds them all to `c`.
+    vsub4 = VSub4 "vsub4" "9.7.17.3" {
+        "vsub4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vsub4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = (a + b) / 2`, rounded up if the sum is not negative, of two halves; `.add` adds them all to `c`.
+    vavrg2 = VAvrg2 "vavrg2" "9.7.17.2" {
+        "vavrg2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vavrg2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = (a + b) / 2`, rounded up if the sum is not negative, of four bytes; `.add` adds them all to `c`.
+    vavrg4 = VAvrg4 "vavrg4" "9.7.17.3" {
+        "vavrg4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vavrg4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = |a - b|`, of two halves; `.add` adds them all to `c`.
+    vabsdiff2 = VAbsdiff2 "vabsdiff2" "9.7.17.2" {
+        "vabsdiff2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vabsdiff2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// `d = |a - b|`, of four bytes; `.add` adds them all to `c`.
+    vabsdiff4 = VAbsdiff4 "vabsdiff4" "9.7.17.3" {
+        "vabsdiff4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vabsdiff4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// The smaller of `a` and `b`, of two halves; `.add` adds them all to `c`.
+    vmin2 = VMin2 "vmin2" "9.7.17.2" {
+        "vmin2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vmin2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// The smaller of `a` and `b`, of four bytes; `.add` adds them all to `c`.
+    vmin4 = VMin4 "vmin4" "9.7.17.3" {
+        "vmin4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vmin4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// The larger of `a` and `b`, of two halves; `.add` adds them all to `c`.
+    vmax2 = VMax2 "vmax2" "9.7.17.2" {
+        "vmax2.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vmax2.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// The larger of `a` and `b`, of four bytes; `.add` adds them all to `c`.
+    vmax4 = VMax4 "vmax4" "9.7.17.3" {
+        "vmax4.dtype.atype.btype{.sat} d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vmax4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
+         | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
 }

@@ -70,6 +70,9 @@ enum PrecisionArgument {
 /// Bad usage or input.
 const BAD_INPUT: u8 = 2;
 
+/// Neither right nor wrong: something is not supported, or a limit is reached.
+const INCONCLUSIVE: u8 = 3;
+
 /// The checks that are built.
 const CHECKS: [&str; 3] = ["bounds", "init", "sync"];
 
@@ -93,7 +96,13 @@ fn check(file: &Path) -> Result<ExitCode, String> {
     let in_file = |message: String| format!("{}: {message}", file.display());
     let bytes = std::fs::read(file).map_err(|error| in_file(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|_| in_file("not UTF-8 text".to_owned()))?;
-    let module = rorqual_ptx::parse(&text).map_err(|error| in_file(error.to_string()))?;
+    let module = match rorqual_ptx::parse(&text) {
+        Err(error) if error.kind.is_unsupported() => {
+            complain(&format!("unsupported: {}", in_file(error.to_string())));
+            return Ok(ExitCode::from(INCONCLUSIVE));
+        }
+        parsed => parsed.map_err(|error| in_file(error.to_string()))?,
+    };
     let verified = rorqual_ptx::verify::verify(module).map_err(|error| in_file(error.to_string()))?;
     let functions = verified.functions.iter().filter(|function| function.body.is_some()).count();
     complain(&format!("{}: {} with {functions} functions, no errors", file.display(), verified.target));
@@ -170,7 +179,7 @@ fn report(outcome: &FileOutcome, checks: &[&str], as_json: bool) -> Result<ExitC
     Ok(ExitCode::from(match outcome.verdict() {
         Verdict::Ok => 0,
         Verdict::Undefined | Verdict::Deadlock => 1,
-        Verdict::Unsupported | Verdict::Limit => 3,
+        Verdict::Unsupported | Verdict::Limit => INCONCLUSIVE,
     }))
 }
 

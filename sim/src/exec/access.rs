@@ -3,8 +3,9 @@
 use super::bulk_copy::memory_rule;
 use crate::cluster::rank_of;
 use crate::context::Context;
-use crate::counters::AccessCounters;
-use crate::memory::{Lane, LaneError, classify_lanes, lanes_of_rank};
+use crate::counters::{AccessCounters, lane_count};
+use crate::decode::AddressSource;
+use crate::memory::{Lane, LaneError, classify_lanes, lanes_of_rank, shared_rank};
 use crate::report::{Fault, Rule};
 use rorqual_ptx::types::Space;
 
@@ -104,7 +105,7 @@ fn load_global<R: Lane>(
 ) -> Result<u32, Box<Fault>> {
     let (memory, offset) = (context.grid.global(), u64::from(access.offset));
     let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(addresses, offset, mask, out));
-    context.counters.global_read_bytes += u64::from(mask.count_ones() * access.bytes);
+    context.counters.global_read_bytes += lane_count(mask) * u64::from(access.bytes);
     loaded.map_err(|error| lane_fault(&error))
 }
 
@@ -116,7 +117,7 @@ fn load_shared<R: Lane>(
     out: &mut [R; 32],
 ) -> Result<u32, Box<Fault>> {
     let shared = addresses.map(|address| address as u32);
-    context.counters.shared_read_bytes += u64::from(mask.count_ones() * access.bytes);
+    context.counters.shared_read_bytes += lane_count(mask) * u64::from(access.bytes);
     let mut left = mask;
     let mut defined = 0;
     while left != 0 {
@@ -132,26 +133,56 @@ fn load_shared<R: Lane>(
     Ok(defined)
 }
 
+/// Whether an access is of shared memory, with 32-bit addresses, and need not be counted by line.
+#[inline]
+pub fn is_plain_shared(context: &Context<'_>, space: Space, address: &AddressSource) -> bool {
+    matches!(space, Space::Shared | Space::SharedCluster)
+        && !address.wide
+        && !context.grid.options.count_accesses
+}
+
+/// Loads a component for the active lanes from the executing CTA's shared memory, at defined 32-bit addresses. Gives
+/// the lanes that found something defined, or `None` if a lane's address is not there or not aligned.
+#[inline]
+pub fn load_own_shared<R: Lane>(
+    context: &mut Context<'_>,
+    address: &AddressSource,
+    bytes: u32,
+    out: &mut [R; 32],
+) -> Option<u32> {
+    let mask = context.mask;
+    let (base, start) = (context.u32(address.base), address.start(context) as u32);
+    let memory = &context.cluster.ctas[context.warp.cta].shared;
+    if shared_rank(base[mask.trailing_zeros() as usize].wrapping_add(start)) != memory.rank() {
+        return None;
+    }
+    let defined = by_width!(bytes, W => memory.load_lanes::<W, R>(base, start, mask, out)).ok()?;
+    context.counters.shared_read_bytes += lane_count(mask) * u64::from(bytes);
+    Some(defined)
+}
+
 fn load_local<R: Lane>(
-    context: &Context<'_>,
+    context: &mut Context<'_>,
     addresses: &[u32; 32],
     access: Access,
     mask: u32,
     out: &mut [R; 32],
 ) -> Result<u32, Box<Fault>> {
+    context.counters.local_read_bytes += lane_count(mask) * u64::from(access.bytes);
     let memory = &context.warp.local;
     let loaded = by_width!(access.bytes, W => memory.load_lanes::<W, R>(addresses, access.offset, mask, out));
     loaded.map_err(|error| lane_fault(&error))
 }
 
 fn load_parameter<R: Lane>(
-    context: &Context<'_>,
+    context: &mut Context<'_>,
     addresses: &[u64; 32],
     access: Access,
     mask: u32,
     out: &mut [R; 32],
 ) -> Result<u32, Box<Fault>> {
     let bytes = access.bytes as usize;
+    context.counters.parameter_read_bytes += lane_count(mask) * u64::from(access.bytes);
     for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
         let start = addresses[lane].wrapping_add(u64::from(access.offset));
         let found = usize::try_from(start)
@@ -228,7 +259,7 @@ fn store_global<R: Lane>(
 ) -> Result<(), Box<Fault>> {
     let (memory, offset, line) = (context.grid.global(), u64::from(access.offset), context.line);
     let stored = by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, offset, mask, values, defined, line));
-    context.counters.global_written_bytes += u64::from(mask.count_ones() * access.bytes);
+    context.counters.global_written_bytes += lane_count(mask) * u64::from(access.bytes);
     context.cluster.changed();
     stored.map_err(|error| lane_fault(&error))
 }
@@ -242,7 +273,7 @@ fn store_shared<R: Lane>(
     defined: u32,
 ) -> Result<(), Box<Fault>> {
     let shared = addresses.map(|address| address as u32);
-    context.counters.shared_written_bytes += u64::from(mask.count_ones() * access.bytes);
+    context.counters.shared_written_bytes += lane_count(mask) * u64::from(access.bytes);
     context.cluster.changed();
     let mut left = mask;
     while left != 0 {
@@ -264,6 +295,7 @@ fn store_local<R: Lane>(
     values: &[R; 32],
     defined: u32,
 ) -> Result<(), Box<Fault>> {
+    context.counters.local_written_bytes += lane_count(mask) * u64::from(access.bytes);
     let memory = &mut context.warp.local;
     let stored = by_width!(access.bytes, W => memory.store_lanes::<W, R>(addresses, access.offset, mask, values, defined));
     stored.map_err(|error| lane_fault(&error))
@@ -277,6 +309,25 @@ pub fn count(context: &mut Context<'_>, addresses: &[u64; 32], space: Space, byt
     }
 }
 
+/// Counts a `cp.async` of the active lanes: the sectors that it reads, nothing where `read` is 0, and the passes in
+/// which it writes.
+#[inline]
+pub fn count_copy(
+    context: &mut Context<'_>,
+    sources: &[u64; 32],
+    read: &[u32; 32],
+    destinations: &[u32; 32],
+    bytes: u32,
+) {
+    if context.grid.options.count_accesses {
+        let reads = context.active().filter(|lane| read[*lane] > 0).fold(0, |lanes, lane| lanes | 1 << lane);
+        let destinations = destinations.map(u64::from);
+        count_request(context, &destinations, Space::Shared, bytes);
+        let line = context.line as usize;
+        context.counters.accesses[line].sectors += sectors(sources, bytes, reads);
+    }
+}
+
 #[cold]
 fn count_request(context: &mut Context<'_>, addresses: &[u64; 32], space: Space, bytes: u32) {
     let line = context.line as usize;
@@ -284,10 +335,10 @@ fn count_request(context: &mut Context<'_>, addresses: &[u64; 32], space: Space,
     if accesses.len() <= line {
         accesses.resize(line + 1, AccessCounters::default());
     }
-    let mut mask = context.mask;
+    let mask = context.mask;
     let entry = &mut accesses[line];
     entry.requests += 1;
-    entry.bytes += u64::from(mask.count_ones() * bytes);
+    entry.bytes += lane_count(mask) * u64::from(bytes);
     let (global, shared) = match space {
         Space::Global | Space::Const => (mask, 0),
         Space::Shared | Space::SharedCluster => (0, mask),
@@ -297,12 +348,9 @@ fn count_request(context: &mut Context<'_>, addresses: &[u64; 32], space: Space,
         }
         _ => (0, 0),
     };
-    mask = shared;
-    if mask != 0 {
-        let (wavefronts, least) = bank_wavefronts(addresses, bytes, mask);
-        entry.wavefronts += wavefronts;
-        entry.conflicts += wavefronts - least;
-    }
+    let (wavefronts, least) = bank_wavefronts(addresses, bytes, shared);
+    entry.wavefronts += wavefronts;
+    entry.conflicts += wavefronts - least;
     entry.sectors += sectors(addresses, bytes, global);
 }
 

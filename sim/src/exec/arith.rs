@@ -14,7 +14,9 @@ use crate::program::Flow;
 use crate::registers::LANES;
 use crate::report::{Fault, Rule};
 use crate::scalar::half;
-use crate::scalar::integer::{Integer, Widening, dp2a, dp4a, each, mul24_hi, mul24_lo};
+use crate::scalar::integer::{
+    Integer, Video, Widening, dp2a, dp4a, each, mul24_hi, mul24_lo, rounded_average,
+};
 use crate::scalar::packed::both_f32;
 use crate::scalar::{float32, float64};
 use rorqual_ptx::instruction::Instruction;
@@ -377,6 +379,71 @@ impl ExecArith for Decoder<'_> {
         let [a_signed, b_signed] = signedness(i)?;
         let high = i.has(Modifier::Hi);
         self.integer(i, move |(a, b, c)| dp2a(a, b, c, a_signed, b_signed, high))
+    }
+
+    fn vadd2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, |a, b| a + b)
+    }
+
+    fn vadd4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, |a, b| a + b)
+    }
+
+    fn vsub2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, |a, b| a - b)
+    }
+
+    fn vsub4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, |a, b| a - b)
+    }
+
+    fn vavrg2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, rounded_average)
+    }
+
+    fn vavrg4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, rounded_average)
+    }
+
+    fn vabsdiff2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, |a, b| (a - b).abs())
+    }
+
+    fn vabsdiff4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, |a, b| (a - b).abs())
+    }
+
+    fn vmin2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, std::cmp::min)
+    }
+
+    fn vmin4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, std::cmp::min)
+    }
+
+    fn vmax2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, std::cmp::max)
+    }
+
+    fn vmax4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, std::cmp::max)
+    }
+}
+
+impl Decoder<'_> {
+    /// A video instruction on the two halves or four bytes of a register. The elements of `c` would be those of the
+    /// result that a mask leaves out, which no form here has.
+    fn video(&mut self, i: &Instruction, elements: u32, function: fn(i32, i32) -> i32) -> Decoded {
+        let mut types = i.types().map(|ty| ty.is_signed());
+        let (Some(signed), Some(a), Some(b)) = (types.next(), types.next(), types.next()) else {
+            return Err(Unsupported::new("an instruction without three types"));
+        };
+        let video = Video { elements, operands: [a, b], saturated: i.has(Modifier::Sat).then_some(signed) };
+        if i.has(Modifier::Add) {
+            self.integer(i, move |(a, b, c)| video.sum(a, b, c, function))
+        } else {
+            self.integer(i, move |(a, b)| video.packed(a, b, function))
+        }
     }
 }
 

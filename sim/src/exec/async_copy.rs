@@ -1,6 +1,7 @@
 //! Asynchronous copies and tensor maps (PTX ISA 9.7.10.28, 9.7.10.29): decoding and `cp.async`.
 //! Bulk and tensor copies are agents of their own, in `bulk_copy`.
 
+use super::access;
 use super::bulk_copy::{self, BulkCopy, Direction, TensorCopy};
 use super::mbarrier;
 use crate::bulk::{ReduceOp, ReduceType};
@@ -99,6 +100,7 @@ fn issue_copy(
             .write_range(to[lane], &data[..bytes as usize], &undefined[..bytes as usize])
             .map_err(|error| Fault::new(Rule::Bounds, format!("cp.async in lane {lane}: {error}")))?;
     }
+    access::count_copy(context, &from, &read, &to, bytes);
     let flight = &mut context.warp.flight;
     flight.copies.push_back(CopyAsync {
         lanes: context.mask,
@@ -249,7 +251,11 @@ fn literal(operand: Option<&Operand>) -> Result<i64, Unsupported> {
 }
 
 impl Decoder<'_> {
-    fn named_address(&mut self, instruction: &Instruction, name: &str) -> Result<AddressSource, Unsupported> {
+    pub(super) fn named_address(
+        &mut self,
+        instruction: &Instruction,
+        name: &str,
+    ) -> Result<AddressSource, Unsupported> {
         let operand = instruction.operand(name);
         self.address(operand.ok_or_else(|| Unsupported::new(format!("operand `{name}` is missing")))?)
     }

@@ -5,7 +5,7 @@ use super::bulk_copy::memory_rule;
 use crate::bulk::{ReduceOp, ReduceType, reduce_element};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
-use crate::counters::{Class, Counters};
+use crate::counters::{Class, Counters, lane_count};
 use crate::decode::{AddressSource, Decoded, Decoder, Unsupported};
 use crate::grid::Grid;
 use crate::liveness::slots_of;
@@ -83,6 +83,7 @@ impl Atomic {
         crate::memory::check_alignment(&addresses, 0, context.mask, whole)
             .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
+        context.counters.atomic_bytes += lane_count(context.mask) * u64::from(whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
             let (operands, news) = (self.values(context, *operand), self.values(context, *new));
@@ -193,9 +194,10 @@ impl Asynchronous for AsyncReduction {
         &mut self,
         cluster: &mut ClusterState,
         _: &Grid<'_>,
-        _: &mut Counters,
+        counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
         let Self { address, bytes, operation, operand, defined, .. } = *self;
+        counters.atomic_bytes += u64::from(bytes);
         let apply = |old| operation.apply(old, u128::from(operand), 0, bytes * 8, false);
         cluster
             .cta_of(address)?

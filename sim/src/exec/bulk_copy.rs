@@ -269,12 +269,16 @@ impl Asynchronous for BulkLoad {
                 counters.bulk_loaded_bytes += u64::from(bytes);
             }
             (_, None) => {
+                counters.bulk_exchanges += 1;
+                counters.bulk_exchanged_bytes += u64::from(bytes);
                 let source = to_shared(source);
                 with_two(cluster, source, destination, |from, to| {
                     bulk::copy_bulk(from, source, to, destination, bytes)
                 })?;
             }
             (_, Some((op, ty))) => {
+                counters.bulk_exchanges += 1;
+                counters.bulk_exchanged_bytes += u64::from(bytes);
                 let source = to_shared(source);
                 with_two(cluster, source, destination, |from, to| {
                     bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
@@ -498,6 +502,13 @@ fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<T
             bytes.copy_from_slice(found);
         }
         Window::Global => {
+            if let Some(line) = context.grid.edited_maps.not_acquired(address) {
+                let message = format!(
+                    "the tensor map at {address:#x} was edited, and no fence.proxy.tensormap::generic.acquire has \
+                     followed: the copy may use the map as it was"
+                );
+                return Err(Box::new(Fault::new(Rule::TensorMap, message).with_other(line)));
+            }
             let mut flags = [0; TENSOR_MAP_BYTES];
             context
                 .grid
@@ -565,7 +576,10 @@ pub fn replace_field(
         let (bytes, flags) = (map.to_bytes(), [0xff; TENSOR_MAP_BYTES]);
         match shared {
             Some(address) => context.cluster.cta_of(address)?.shared.write_range(address, &bytes, &flags),
-            None => context.grid.global().write_range(address, &bytes, &flags, line),
+            None => {
+                context.grid.edited_maps.edit(address, line);
+                context.grid.global().write_range(address, &bytes, &flags, line)
+            }
         }
         .map_err(|error| memory_fault(&error))?;
     }
@@ -588,6 +602,20 @@ pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSourc
     let memory = &context.cluster.cta_of(from)?.shared;
     let (data, flags) = memory.range(from, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
     context.grid.global().write_range(to, data, flags, line).map_err(|error| memory_fault(&error))?;
+    context.grid.edited_maps.edit(to, line);
     context.cluster.changed();
+    Ok(Flow::Next)
+}
+
+/// `fence.proxy.tensormap::generic.acquire`
+///
+/// # Errors
+///
+/// If the address is undefined.
+pub fn acquire_map(context: &mut Context<'_>, address: AddressSource) -> Step {
+    let addresses = address.read(context)?;
+    for lane in context.active() {
+        context.grid.edited_maps.acquire(addresses[lane]);
+    }
     Ok(Flow::Next)
 }

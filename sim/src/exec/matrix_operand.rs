@@ -2,8 +2,8 @@
 
 use crate::decode::{Decoder, Unsupported};
 use crate::registers::{Destination, Source};
-use crate::tensor_core::Format;
 use crate::tensor_core::fragment::Fragment;
+use crate::tensor_core::{Format, Panel};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::operand::{Immediate, Operand};
 use rorqual_ptx::types::Type;
@@ -83,6 +83,13 @@ impl Lines {
             }
         }
     }
+}
+
+/// The multiply-adds of a product that a row of A or a column of B with nothing but zeros takes.
+#[must_use]
+pub fn padded_macs(a: &Panel, b: &Panel) -> u64 {
+    let useful = (a.lanes() - a.zero_lanes()) * (b.lanes() - b.zero_lanes());
+    ((a.lanes() * b.lanes() - useful) * a.depth()) as u64
 }
 
 /// The lanes whose register `register` of a result depends on an undefined row or column.

@@ -62,6 +62,11 @@ struct Load {
 
 impl Load {
     fn run(&self, context: &mut Context<'_>) -> Step {
+        if let [component] = *self.components.as_slice()
+            && self.own_shared(context, component)?
+        {
+            return Ok(Flow::Next);
+        }
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
         if self.space != Space::Param && self.components.len() > 1 {
@@ -89,6 +94,34 @@ impl Load {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// Loads a register from the executing CTA's shared memory, the most frequent load, without a list of addresses.
+    /// False if it is something else, or wrong: that is for the general way.
+    #[inline]
+    fn own_shared(
+        &self,
+        context: &mut Context<'_>,
+        component: Component<Option<Destination>>,
+    ) -> Result<bool, Box<Fault>> {
+        let narrow = self.signed && self.bytes < 4 * u32::from(component.slots);
+        let Some(to) = component.operand else { return Ok(false) };
+        if !access::is_plain_shared(context, self.space, &self.address) || narrow {
+            return Ok(false);
+        }
+        context.require_defined(self.address.base, "an address")?;
+        if component.slots == 1 {
+            let mut values = [0u32; 32];
+            let loaded = access::load_own_shared(context, &self.address, self.bytes, &mut values);
+            let Some(defined) = loaded else { return Ok(false) };
+            context.write_u32(to, &values, !defined)?;
+        } else {
+            let mut values = [0u64; 32];
+            let loaded = access::load_own_shared(context, &self.address, self.bytes, &mut values);
+            let Some(defined) = loaded else { return Ok(false) };
+            context.write_u64(to, &values, !defined)?;
+        }
+        Ok(true)
     }
 
     fn extend_narrow(&self, values: &mut [u32; 32]) {
@@ -143,8 +176,9 @@ impl Asynchronous for AsyncStore {
         &mut self,
         cluster: &mut ClusterState,
         _: &Grid<'_>,
-        _: &mut Counters,
+        counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
+        counters.shared_written_bytes += self.data.len() as u64;
         let shared = &mut cluster.cta_of(self.address)?.shared;
         shared
             .write_range(self.address, &self.data, &self.flags)

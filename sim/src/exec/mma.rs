@@ -1,6 +1,6 @@
 //! Matrix instructions of warps (PTX ISA 9.7.16): decoding, and the code of `mma` and `wmma.mma`.
 
-use super::matrix_operand::{Lines, format_of, undefined_results};
+use super::matrix_operand::{Lines, format_of, padded_macs, undefined_results};
 use crate::context::Context;
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
@@ -157,6 +157,7 @@ impl WarpProduct {
                 self.fill(context, scratch, [a_format, b_format], Precision::Exact);
                 let Scratch { a, b, integers, sums, .. } = scratch;
                 multiply_accumulate_integer(a, b, integers, saturate, sums);
+                count_padding(context, a, b);
                 self.write(context, &lacking, |write| d.store(integers, strides, write, i32::cast_unsigned))
             }
             Arithmetics::Bits(operation) => {
@@ -184,7 +185,7 @@ impl WarpProduct {
 
     fn multiply_floats(
         &self,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         scratch: &mut Scratch,
         formats: [Format; 2],
         half: bool,
@@ -195,9 +196,10 @@ impl WarpProduct {
         let depth = self.fragments.a.places();
         let arithmetic = Arithmetic::new(precision, grid.generation, Unit::Mma, formats[0], depth, half);
         multiply_accumulate(&scratch.a, &scratch.b, &mut scratch.floats, arithmetic);
+        count_padding(context, &scratch.a, &scratch.b);
     }
 
-    fn multiply_quad_pairs(&self, context: &Context<'_>, scratch: &mut Scratch, half: bool) {
+    fn multiply_quad_pairs(&self, context: &mut Context<'_>, scratch: &mut Scratch, half: bool) {
         let grid = context.grid;
         let precision = grid.options.precision;
         let Scratch { a, b, floats, words: [a_words, b_words], .. } = scratch;
@@ -215,6 +217,7 @@ impl WarpProduct {
             a.fill(Format::F16, 8, depth, precision, |line, k| a_words[(8 * pair + line) * depth + k]);
             b.fill(Format::F16, 8, depth, precision, |line, k| b_words[(8 * pair + line) * depth + k]);
             multiply_accumulate(a, b, floats, arithmetic);
+            count_padding(context, a, b);
         }
     }
 
@@ -283,6 +286,13 @@ impl WarpProduct {
             }
         });
         result
+    }
+}
+
+/// Counts the multiply-adds of padding, if the launch asks for counts.
+fn count_padding(context: &mut Context<'_>, a: &Panel, b: &Panel) {
+    if context.grid.options.count_accesses {
+        context.counters.padded_macs += padded_macs(a, b);
     }
 }
 

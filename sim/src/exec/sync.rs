@@ -4,6 +4,7 @@
 //! for an observer that checks for races to see.
 
 use super::barrier::{self, CtaBarrierInstruction, Reduce};
+use super::bulk_copy;
 use super::collective::{self, Brought, Operation, Reduction, Shuffle};
 use super::mbarrier::{self, Arrive, Test};
 use crate::counters::Class;
@@ -198,8 +199,13 @@ impl ExecSync for Decoder<'_> {
         self.fence_like()
     }
 
-    fn fence_proxy_tensormap(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+    fn fence_proxy_tensormap(&mut self, instruction: &Instruction) -> Decoded {
+        if !instruction.has(Modifier::Acquire) {
+            return self.fence_like();
+        }
+        let address = self.named_address(instruction, "addr")?;
+        self.emit_with(Class::Barrier, move |context| bulk_copy::acquire_map(context, address));
+        Ok(())
     }
 
     fn vote_sync(&mut self, instruction: &Instruction) -> Decoded {

@@ -189,9 +189,9 @@ impl Multiplication {
                 rows.insert_held(&self.a_fragment(), number, undefined);
             }
         }
-        if let Some((metadata, _)) = self.sparse {
+        if let Some((metadata, sparsity)) = self.sparse {
             // The threads of a row hold the metadata of the row 8 below too.
-            let undefined = context.taint(metadata)?;
+            let undefined = context.taint(metadata)? & sparsity.lanes();
             (0..8).filter(|g| undefined >> (4 * g) & 0xf != 0).for_each(|g| {
                 rows.insert(g);
                 rows.insert(g + 8);

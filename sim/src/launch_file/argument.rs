@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 /// One argument: exactly one of the keys, with `offset` for a buffer.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "an argument, an object such as {\"u32\": 1}")]
 pub struct ArgumentText {
     /// The address of a buffer.
     pub buffer: Option<String>,
@@ -40,7 +40,7 @@ pub struct ArgumentText {
 
 /// A float that JSON can hold, or the bits of one.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a float is a number or a string of hex digits")]
 pub enum FloatText {
     /// A number.
     Number(f64),
@@ -131,6 +131,9 @@ impl ArgumentText {
         values.extend(self.s64.map(|value| value.to_le_bytes().to_vec()));
         if let Some(value) = &self.f32 {
             let bits = match value {
+                FloatText::Number(value) if value.is_finite() && (*value as f32).is_infinite() => {
+                    return Err(format!("{value:e} is beyond the range of f32"));
+                }
                 FloatText::Number(value) => (*value as f32).to_bits(),
                 FloatText::Bits(digits) => hex_number(digits, 8)? as u32,
             };

@@ -33,7 +33,7 @@ pub struct BufferText {
 
 /// What to fill a buffer with.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a fill is a number, \"poison\" or {\"random\": seed}")]
 pub enum Fill {
     /// A number in every element.
     Number(f64),

@@ -4,9 +4,9 @@ use super::argument::Buffers;
 use super::buffer::{Contents, read_file};
 use super::{LaunchFile, LaunchFileError, LaunchText};
 use crate::counters::Counters;
-use crate::device::{Argument, Device, DevicePointer, Launch, Module};
+use crate::device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 use crate::grid::Options;
-use crate::report::{Report, Verdict};
+use crate::report::{Report, Rule, Verdict};
 use rorqual_ptx::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -117,7 +117,13 @@ impl<'a> Session<'a> {
         let file = self.file;
         let mut launches = Vec::new();
         for number in range.clone() {
-            launches.push(self.prepare(number, &file.launches[number])?);
+            match self.prepare(number, &file.launches[number]) {
+                Ok(launch) => launches.push(launch),
+                Err(error) => {
+                    outcome.reports.push(unsupported_module(error)?);
+                    return Ok(());
+                }
+            }
         }
         let first = &file.launches[range.start];
         let ran = self
@@ -130,12 +136,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn device_error(
-        &self,
-        launch: usize,
-        text: &LaunchText,
-        source: crate::device::DeviceError,
-    ) -> LaunchFileError {
+    fn device_error(&self, launch: usize, text: &LaunchText, source: DeviceError) -> LaunchFileError {
         LaunchFileError::Device {
             launch,
             kernel: text.kernel.clone(),
@@ -175,16 +176,51 @@ impl<'a> Session<'a> {
     }
 }
 
+/// The word after the first `.target` outside of comments.
+fn target(mut module: &str) -> Option<&str> {
+    loop {
+        module = module.trim_start();
+        module = if let Some(rest) = module.strip_prefix("//") {
+            rest.split_once('\n')?.1
+        } else if let Some(rest) = module.strip_prefix("/*") {
+            rest.split_once("*/")?.1
+        } else if let Some(rest) = module.strip_prefix(".target") {
+            let word = rest.trim_start();
+            return Some(
+                &word[..word.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(word.len())],
+            );
+        } else {
+            let word = module.find(|c: char| c.is_whitespace() || c == '/').unwrap_or(module.len());
+            module.get(word.max(1)..)?
+        }
+    }
+}
+
+/// The report on a module that has parts of the PTX ISA which the parser leaves out, or else the error.
+fn unsupported_module(error: LaunchFileError) -> Result<Report, LaunchFileError> {
+    if let LaunchFileError::Device { kernel, source, .. } = &error
+        && let DeviceError::Parse(wrong) = source.as_ref()
+        && wrong.kind.is_unsupported()
+    {
+        return Ok(Report {
+            rule: Rule::Unsupported,
+            kernel: kernel.clone(),
+            line: wrong.position.line,
+            other_line: None,
+            source: None,
+            place: None,
+            message: format!("the module does not load: {wrong}"),
+        });
+    }
+    Err(error)
+}
+
 /// The architecture that a launch names, or the module's `.target`.
 fn architecture(launch: usize, text: &LaunchText, module: &str) -> Result<Target, LaunchFileError> {
     let name = match &text.arch {
         Some(name) => name.as_str(),
         // The parser says what is wrong with a module that has none.
-        None => module
-            .lines()
-            .find_map(|line| line.trim().strip_prefix(".target"))
-            .and_then(|rest| rest.split([',', ' ', '\t']).find(|word| !word.is_empty()))
-            .unwrap_or("sm_90a"),
+        None => target(module).unwrap_or("sm_90a"),
     };
     Target::from_name(name).ok_or_else(|| LaunchFileError::Architecture {
         launch,

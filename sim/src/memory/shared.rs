@@ -134,6 +134,20 @@ impl SharedMemory {
         Ok(index)
     }
 
+    /// Where the aligned accesses of all lanes lie in the data; `None` if one of them is wrong.
+    #[inline(always)]
+    fn indices<const BYTES: usize>(&self, addresses: &[u32; LANES], offset: u32) -> Option<[u32; LANES]> {
+        let last = self.data.len().checked_sub(BYTES)? as u32;
+        let (mut indices, mut low_bits, mut outside) = ([0; LANES], 0, false);
+        for (index, address) in indices.iter_mut().zip(addresses) {
+            let address = address.wrapping_add(offset);
+            *index = address.wrapping_sub(self.base());
+            low_bits |= address;
+            outside |= *index > last;
+        }
+        (low_bits.is_multiple_of(BYTES as u32) && !outside).then_some(indices)
+    }
+
     /// Notes a write of at least one byte.
     #[inline(always)]
     fn touch(&mut self, index: usize, bytes: usize) {
@@ -225,6 +239,19 @@ impl SharedMemory {
                     self.aligned_index(address, BYTES as u32).map_err(|error| lane_error(0, error))?;
                 out.fill(R::from_bits(value_of::<BYTES>(&self.data[index..index + BYTES])));
                 return Ok(if all_defined(&self.flags[index..index + BYTES]) { u32::MAX } else { 0 });
+            }
+            Pattern::Scattered if mask == u32::MAX => {
+                if let Some(indices) = self.indices::<BYTES>(addresses, offset) {
+                    let mut flags = u64::MAX;
+                    for (out, index) in out.iter_mut().zip(indices) {
+                        let range = index as usize..index as usize + BYTES;
+                        *out = R::from_bits(value_of::<BYTES>(&self.data[range.clone()]));
+                        flags &= value_of::<BYTES>(&self.flags[range]);
+                    }
+                    if flags == u64::MAX >> (64 - 8 * BYTES) {
+                        return Ok(u32::MAX);
+                    }
+                }
             }
             _ => {}
         }

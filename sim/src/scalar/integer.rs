@@ -280,5 +280,59 @@ pub fn each<T: Integer>(a: u32, b: u32, function: impl Fn(T, T) -> T) -> u32 {
     })
 }
 
+/// How the elements of a video instruction are taken out of registers and put back.
+#[derive(Debug, Clone, Copy)]
+pub struct Video {
+    /// Elements of a register: two halves or four bytes.
+    pub elements: u32,
+    /// Whether the elements of each operand are signed.
+    pub operands: [bool; 2],
+    /// Whether results are clamped to an element's range, and whether that is the range of signed ones.
+    pub saturated: Option<bool>,
+}
+
+impl Video {
+    /// The results for the elements of `a` and `b`, packed; what does not fit an element is cut off.
+    #[must_use]
+    #[inline(always)]
+    pub fn packed(self, a: u32, b: u32, function: fn(i32, i32) -> i32) -> u32 {
+        let bits = 32 / self.elements;
+        self.results(a, b, function).zip(0..).fold(0, |packed, (result, index)| {
+            packed | ((result as u32) & (u32::MAX >> (32 - bits))) << (index * bits)
+        })
+    }
+
+    /// `c` plus the results for all elements of `a` and `b`.
+    #[must_use]
+    #[inline(always)]
+    pub fn sum(self, a: u32, b: u32, c: u32, function: fn(i32, i32) -> i32) -> u32 {
+        self.results(a, b, function).fold(c, |sum, result| sum.wrapping_add(result as u32))
+    }
+
+    fn results(self, a: u32, b: u32, function: fn(i32, i32) -> i32) -> impl Iterator<Item = i32> {
+        let bits = 32 / self.elements;
+        let element = move |x: u32, index: u32, signed: bool| {
+            let top = x << (32 - bits * (index + 1));
+            if signed { top.cast_signed() >> (32 - bits) } else { (top >> (32 - bits)).cast_signed() }
+        };
+        let clamp = move |result: i32| match self.saturated {
+            Some(true) => result.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1),
+            Some(false) => result.clamp(0, (1 << bits) - 1),
+            None => result,
+        };
+        let [a_signed, b_signed] = self.operands;
+        (0..self.elements)
+            .map(move |index| clamp(function(element(a, index, a_signed), element(b, index, b_signed))))
+    }
+}
+
+/// `vavrg`: half of `a + b`, rounded up if the sum is not negative, else down.
+#[must_use]
+#[inline(always)]
+pub const fn rounded_average(a: i32, b: i32) -> i32 {
+    let sum = a + b;
+    (sum + (sum >= 0) as i32) >> 1
+}
+
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,12 @@ impl Panel {
         &self.values
     }
 
+    /// The rows of A or columns of B that hold nothing but zeros.
+    pub fn zero_lanes(&self) -> usize {
+        let column = |lane| self.values[lane..].iter().step_by(self.lanes);
+        (0..self.lanes).filter(|&lane| column(lane).all(|value| *value == 0.0)).count()
+    }
+
     /// The exponents of the elements, `[k][lane]`.
     pub(super) fn exponents(&self) -> &[i16] {
         &self.exponents

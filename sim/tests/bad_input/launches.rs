@@ -15,6 +15,21 @@ pub const ROWS: &[Row] = &[
         "launch 0 (`scale`), module kernels.ptx: the module has no kernel `scale`; it has none",
     ),
     (
+        "a float that its type cannot hold",
+        &[Set("/launches/0/args/1", r#"{"f32": 1e39}"#)],
+        "launch 0 (`scale`), argument 1: 1e39 is beyond the range of f32",
+    ),
+    (
+        "a float that is neither a number nor a string",
+        &[Set("/launches/0/args/1", r#"{"f32": [1]}"#)],
+        "launch.json: a float is a number or a string of hex digits at line 1 column 108",
+    ),
+    (
+        "an argument that is no object",
+        &[Set("/launches/0/args/1", "5")],
+        "launch.json: invalid type: integer `5`, expected an argument, an object such as {\"u32\": 1} at line 1 column 98",
+    ),
+    (
         "too few arguments",
         &[Remove("/launches/0/args/1")],
         "launch 0 (`scale`), module kernels.ptx: kernel `scale` takes 2 arguments, 1 were given",

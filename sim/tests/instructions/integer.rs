@@ -198,6 +198,51 @@ fn dot_products() {
     }
 }
 
+/// Video instructions: every element on its own, then clamped and packed, or added up.
+#[test]
+fn video_instructions() {
+    type Function = fn(i128, i128) -> i128;
+    let functions: [([&str; 2], Function); 6] = [
+        (["vadd2.u32.u32.u32", "vadd4.u32.u32.u32"], |a, b| a + b),
+        (["vsub2.u32.u32.u32", "vsub4.u32.u32.u32"], |a, b| a - b),
+        (["vavrg2.u32.u32.u32", "vavrg4.u32.u32.u32"], |a, b| (a + b + i128::from(a + b >= 0)).div_euclid(2)),
+        (["vabsdiff2.u32.u32.u32", "vabsdiff4.u32.u32.u32"], |a, b| (a - b).abs()),
+        (["vmin2.u32.u32.u32", "vmin4.u32.u32.u32"], i128::min),
+        (["vmax2.u32.u32.u32", "vmax4.u32.u32.u32"], i128::max),
+    ];
+    for (opcodes, function) in functions {
+        for (opcode, elements) in opcodes.into_iter().zip([2, 4]) {
+            for signs in 0..8 {
+                check_video(opcode, elements, [0, 1, 2].map(|bit| signs >> bit & 1 != 0), function);
+            }
+        }
+    }
+}
+
+/// A video instruction with elements that are signed or not, of result and operands.
+fn check_video(opcode: &str, elements: u32, signed: [bool; 3], function: fn(i128, i128) -> i128) {
+    let width = 32 / elements;
+    let results = |x: &[u64]| -> Vec<i128> {
+        let element = |x: u64, k: u32, signed| number(x >> (width * k), width, signed);
+        (0..elements).map(|k| function(element(x[0], k, signed[1]), element(x[1], k, signed[2]))).collect()
+    };
+    let packed = |results: Vec<i128>| {
+        results.into_iter().rev().fold(0, |packed, result| packed << width | cut(result, width))
+    };
+    let name = opcode.split('.').next().expect("a name");
+    let [result, a, b] = signed.map(|signed| if signed { "s32" } else { "u32" });
+    let opcode = format!("{name}.{result}.{a}.{b}");
+    check(&opcode, I32, &[I32, I32, I32], |x| packed(results(x)));
+    check(&format!("{opcode}.sat"), I32, &[I32, I32, I32], |x| {
+        let half = 1 << (width - 1);
+        let (least, most) = if signed[0] { (-half, half - 1) } else { (0, 2 * half - 1) };
+        packed(results(x).into_iter().map(|result| result.clamp(least, most)).collect())
+    });
+    check(&format!("{opcode}.add"), I32, &[I32, I32, I32], |x| {
+        cut(i128::from(x[2]) + results(x).into_iter().sum::<i128>(), 32)
+    });
+}
+
 /// Carries are lane by lane: 128-bit arithmetic of two words each, with carries in between.
 #[test]
 fn carry_chains() {

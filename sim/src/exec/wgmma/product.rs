@@ -4,7 +4,7 @@ use super::panel_cache::{Operand, PanelCache};
 use super::{Accumulator, Element, Factor, Multiplication, ROWS, WARP_ROWS};
 use crate::cluster::Cluster;
 use crate::counters::Counters;
-use crate::exec::matrix_operand::{Lines, undefined_results};
+use crate::exec::matrix_operand::{Lines, padded_macs, undefined_results};
 use crate::grid::Grid;
 use crate::memory::SharedMemory;
 use crate::report::{Fault, Rule};
@@ -61,6 +61,7 @@ impl Product {
         shared: &SharedMemory,
         panels: &mut PanelCache,
         grid: &Grid<'_>,
+        counters: &mut Counters,
     ) -> Result<(), Box<Fault>> {
         // The product is the first of each warp that has not been executed.
         let places: [usize; 4] = std::array::from_fn(|warp| {
@@ -74,9 +75,14 @@ impl Product {
             warp.registers.select(matrix.base as usize, 0);
         }
         let columns = match self.code.a.format {
-            Element::Number(format) => self.multiply(format, warps, shared, panels, grid, &mut rows)?,
+            Element::Number(format) => {
+                let (columns, padded) = self.multiply(format, warps, shared, panels, grid, &mut rows)?;
+                counters.padded_macs += padded;
+                columns
+            }
             Element::Bits => self.multiply_bits(warps, shared, panels, &mut rows)?,
         };
+        counters.matrix_macs += (ROWS * self.code.columns * self.code.depth) as u64;
         for (number, (warp, &place)) in warps.iter_mut().zip(&places).enumerate() {
             self.finish(warp, place, &rows.warp(number), &columns);
         }
@@ -103,7 +109,8 @@ impl Product {
         self.operand(self.code.b, self.operands.b_descriptor, self.code.columns, "B")
     }
 
-    /// Multiplies and adds. Adds to the undefined rows of A, and gives the undefined columns of B.
+    /// Multiplies and adds. Adds to the undefined rows of A, and gives the undefined columns of B, and the multiply-adds
+    /// of padding if they are counted.
     fn multiply(
         &self,
         format: Format,
@@ -112,7 +119,7 @@ impl Product {
         panels: &mut PanelCache,
         grid: &Grid<'_>,
         rows: &mut Lines,
-    ) -> Result<Lines, Box<Fault>> {
+    ) -> Result<(Lines, u64), Box<Fault>> {
         let code = &*self.code;
         let precision = if format.is_integer() { Precision::Exact } else { grid.options.precision };
         let b = panels.find(&self.operand_b(), shared, precision)?;
@@ -147,6 +154,7 @@ impl Product {
         }
         let columns = panels.undefined(b);
         let (a, b, scratch) = panels.operands(a, b);
+        let padded = if grid.options.count_accesses { padded_macs(a, b) } else { 0 };
         match code.accumulator {
             Accumulator::S32 { saturate } => {
                 self.load(warps, &mut scratch.integers, u32::cast_signed);
@@ -164,7 +172,7 @@ impl Product {
                 self.store(warps, &scratch.floats, |value| f16_bits(value).into());
             }
         }
-        Ok(columns)
+        Ok((columns, padded))
     }
 
     fn arithmetic(&self, format: Format, grid: &Grid<'_>, half: bool) -> Arithmetic {
@@ -289,7 +297,7 @@ pub fn advance(
     warpgroup.executed += 1;
     let first = cta * *warps_per_cta + group * 4;
     let warps = warps[first..].first_chunk_mut().expect("issuing checks that there are four warps");
-    product.execute(warps, &block.shared, &mut state.panels, grid).map_err(|fault| (fault, product.line))?;
-    counters.matrix_macs += (ROWS * product.code.columns * product.code.depth) as u64;
+    let executed = product.execute(warps, &block.shared, &mut state.panels, grid, counters);
+    executed.map_err(|fault| (fault, product.line))?;
     Ok(true)
 }

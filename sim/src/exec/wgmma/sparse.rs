@@ -22,6 +22,15 @@ impl Sparsity {
         Self { bits: format.bits(), upper_lanes }
     }
 
+    /// The lanes whose metadata is read.
+    pub const fn lanes(self) -> u32 {
+        match (self.bits, self.upper_lanes) {
+            (8, _) => u32::MAX,
+            (_, false) => 0x3333_3333,
+            (_, true) => 0xcccc_cccc,
+        }
+    }
+
     /// The place in the packed row of the element at `k` of a row; `None` if it is zero. The metadata is that of each
     /// warp.
     pub fn place(self, row: usize, k: usize, metadata: [&[u32; 32]; 4]) -> Option<usize> {
@@ -39,5 +48,39 @@ impl Sparsity {
         }
         let held = (0..2).find(|index| (indices >> (2 * index) & 3) as usize == within)?;
         Some(2 * group + held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The places of all elements of a product of `64 * 8 / bits` along k.
+    fn places(sparsity: Sparsity, metadata: &[u32; 32]) -> Vec<Option<usize>> {
+        let depth = 512 / sparsity.bits as usize;
+        (0..64)
+            .flat_map(|row| (0..depth).map(move |k| (row, k)))
+            .map(|(row, k)| sparsity.place(row, k, [metadata; 4]))
+            .collect()
+    }
+
+    #[test]
+    fn the_lanes_that_are_read_are_those_named() {
+        for (format, upper_lanes) in [
+            (Format::Bf16, false),
+            (Format::Bf16, true),
+            (Format::Tf32, false),
+            (Format::Tf32, true),
+            (Format::E4m3, false),
+        ] {
+            let sparsity = Sparsity::new(format, upper_lanes);
+            let first = places(sparsity, &[0x4444_4444; 32]);
+            for lane in 0..32 {
+                let mut metadata = [0x4444_4444; 32];
+                metadata[lane] = 0xeeee_eeee;
+                let read = places(sparsity, &metadata) != first;
+                assert_eq!(read, sparsity.lanes() >> lane & 1 == 1, "{format:?}, lane {lane}");
+            }
+        }
     }
 }
