@@ -3,7 +3,7 @@
 //! The operands of an instruction are a tuple of Rust types, `(u32, u32)` or `(f64, f64, f64)`; what reads them, what
 //! converts literals and what writes the result follows from the types:
 //!
-//! ```ignore
+//! ```text
 //! self.map(Class::Integer, instruction, |(a, b): (i32, i32)| a.add(b))
 //! ```
 //!
