@@ -61,6 +61,46 @@ pub enum Error {
     /// The network cannot run on the tokens that it was given.
     #[error(transparent)]
     Input(#[from] InputError),
+    /// A device refused, or reports a mistake.
+    #[cfg(any(feature = "cuda", feature = "sim"))]
+    #[error(transparent)]
+    Driver(#[from] crate::driver::Error),
+    /// There is no kernel for a specialisation.
+    #[error(transparent)]
+    Kernel(#[from] rorqual_kernels::KernelError),
+    /// Weights and cache do not fit on the device.
+    #[error("the device has {free} bytes free, expected {weights} for the weights and {cache} for the cache")]
+    DeviceMemory {
+        /// Bytes of the weights.
+        weights: usize,
+        /// Bytes of the cache.
+        cache: usize,
+        /// Free bytes.
+        free: usize,
+    },
+    /// The cache has no room for the tokens.
+    #[error("the cache has {free} of {total} pages of {page_size} tokens free, expected {needed}")]
+    CacheFull {
+        /// Pages that are needed.
+        needed: usize,
+        /// Pages that are free.
+        free: usize,
+        /// All pages.
+        total: usize,
+        /// Tokens of a page.
+        page_size: usize,
+    },
+    /// Weights that one product takes together are of different kinds.
+    #[error(
+        "weights of one layer differ in type or width, expected all with block scales or none, of equal width"
+    )]
+    MixedWeights,
+    /// Kernels met input that only the device can see.
+    #[error("kernels met bad input: error bits {bits:#x}")]
+    DeviceInput {
+        /// The bits; the kernels say what they mean.
+        bits: u32,
+    },
 }
 
 /// A result with this crate's error.

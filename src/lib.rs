@@ -1,6 +1,9 @@
 //! Kernels and a kernel compiler for DeepSeek-style sparse mixture-of-experts models.
 //!
 //! What is here so far:
+//! - [`catalog`]: kernels by specialisation and target, embedded or generated.
+//! - [`driver`] (features `cuda`, `sim`): devices, memory, streams and launches, on a GPU or on the simulator;
+//!   `interop` shares them with `cudarc`.
 //! - [`num`]: the number formats, e4m3, e5m2, ue8m0, bf16, f16.
 //! - [`model`] (feature `model`): checkpoints in the Hugging Face layout, and generation; with feature `tokenizer` also
 //!   text in and out.
@@ -31,10 +34,17 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod catalog;
+#[cfg(any(feature = "cuda", feature = "sim"))]
+pub mod driver;
 #[cfg(feature = "model")]
 mod error;
+#[cfg(feature = "cuda")]
+pub mod interop;
 #[cfg(feature = "model")]
 pub mod model;
+#[cfg(feature = "model")]
+pub mod network;
 pub mod num;
 #[cfg(feature = "model")]
 pub mod reference;

@@ -33,4 +33,11 @@ done
 step "tests" cargo test --locked --workspace
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored }' "$log"
+# What the tests built as a dynamic library stands in for a driver.
+library=${CARGO_TARGET_DIR:-$PWD/target}/debug/deps/libptxsim_driver.so
+for arch in sm_80 sm_90a; do
+    step "CUDA backend over the simulator, $arch" \
+        env RORQUAL_CUDA_DRIVER_LIBRARY="$library" PTXSIM_ARCH="$arch" \
+        cargo test --locked --workspace --test driver
+done
 step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --all-features

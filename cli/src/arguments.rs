@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rorqual::catalog::Target;
 use rorqual::model::sampling::Sampling;
 use rorqual::reference::Precision;
 
@@ -29,6 +30,10 @@ pub enum Command {
     Generate(GenerateArguments),
     /// Write the logits of every position of a prompt
     Logits(LogitsArguments),
+    /// Write kernels as PTX, each with what a launch of it must know
+    Emit(EmitArguments),
+    /// Check every kernel family against the CPU reference, on random cases
+    Verify(VerifyArguments),
     /// List the devices that can run the network
     Devices(DevicesArguments),
 }
@@ -101,6 +106,47 @@ pub struct LogitsArguments {
     /// How to run it
     #[command(flatten)]
     pub run: RunArguments,
+}
+
+/// Arguments of `emit`.
+#[derive(Args, Debug)]
+pub struct EmitArguments {
+    /// What to generate for, e.g. sm_80 or sm_90a
+    #[arg(long, value_name = "TARGET", default_value = "sm_90a")]
+    pub target: Target,
+    /// The only family to write; every one, if nothing is said
+    #[arg(long, value_name = "F")]
+    pub family: Option<String>,
+    /// The one kernel to write, as a JSON object of the fields of its specialisation; every row of the catalog, if nothing
+    /// is said
+    #[arg(long, value_name = "JSON")]
+    pub spec: Option<String>,
+    /// Directory to write to; it is made where it is missing
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Args, Debug)]
+pub struct VerifyArguments {
+    /// The only family to check; every one, if nothing is said
+    #[arg(long, value_name = "F")]
+    pub family: Option<String>,
+    /// Cases of each family
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
+    pub cases: u64,
+    /// Seed of the first case; the next ones count on
+    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true)]
+    pub seed: u64,
+    /// Device: sim[:N] or cuda[:I]
+    #[arg(long, value_name = "DEVICE", default_value = "sim")]
+    pub device: Device,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `devices`.

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 pub enum Failure {
     /// It ran, and what it checked is wrong.
     Check(String),
+    /// It ran, but could not tell.
+    Inconclusive(String),
     /// What it was given cannot be used.
     Input(String),
     /// Whoever reads the output has closed it, which is no failure of ours.
@@ -27,6 +29,10 @@ impl Failure {
             Self::Check(message) => {
                 say(format_args!("error: {message}"));
                 ExitCode::from(1)
+            }
+            Self::Inconclusive(message) => {
+                say(format_args!("inconclusive: {message}"));
+                ExitCode::from(3)
             }
             Self::Input(message) => {
                 say(format_args!("error: {message}"));

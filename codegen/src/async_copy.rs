@@ -25,6 +25,26 @@ impl Builder {
         self.emit("cp.async.cg.shared.global", operands);
     }
 
+    /// Copies the first `present` of `size` bytes, 4, 8 or 16, and writes zeros behind them; what is not present is
+    /// not touched. Both addresses are multiples of `size`.
+    #[track_caller]
+    pub fn copy_async_present<'k, T, U>(
+        &'k self,
+        size: u32,
+        present: Value<'k, u32>,
+        to: Pointer<'k, Shared, T>,
+        from: Pointer<'k, Global, U>,
+    ) {
+        self.require(matches!(size, 4 | 8 | 16), || format!("a copy of {size} bytes: 4, 8 or 16"));
+        // Only copies of 16 bytes can pass by the first-level cache.
+        let level = if size == 16 { "cg" } else { "ca" };
+        let mut operands = vec![to.operand(), from.operand(), Operand::int(i64::from(size))];
+        if present.known() != Some(size) {
+            operands.push(present.operand());
+        }
+        self.emit(&format!("cp.async.{level}.shared.global"), operands);
+    }
+
     /// Closes a group: the copies since the last one.
     #[track_caller]
     pub fn commit_copies(&self) {

@@ -16,6 +16,7 @@ use thiserror::Error;
 
 /// What a kernel does with the memory behind a pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Access {
     /// Reads it.
     In,
@@ -27,6 +28,7 @@ pub enum Access {
 
 /// The type of a parameter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum ParameterKind {
     /// An address of global memory.
     Pointer(ElementType, Access),
@@ -42,6 +44,7 @@ pub enum ParameterKind {
 
 /// A parameter of a kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Parameter {
     /// Its name.
     pub name: Cow<'static, str>,
@@ -99,6 +102,7 @@ pub struct TensorMap {
 
 /// An extent of the grid: an expression over the arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Extent {
     /// A number.
     Constant(u32),
@@ -108,6 +112,8 @@ pub enum Extent {
     CeilDivide(Box<Self>, u32),
     /// A product.
     Product(Box<Self>, Box<Self>),
+    /// A sum.
+    Sum(Box<Self>, Box<Self>),
     /// The smaller of two.
     Minimum(Box<Self>, Box<Self>),
     /// So many CTAs a multiprocessor.
@@ -133,6 +139,12 @@ impl Extent {
         Self::Product(Box::new(self), Box::new(factor.into()))
     }
 
+    /// Added.
+    #[must_use]
+    pub fn plus(self, addend: impl Into<Self>) -> Self {
+        Self::Sum(Box::new(self), Box::new(addend.into()))
+    }
+
     /// At most `bound`.
     #[must_use]
     pub fn at_most(self, bound: impl Into<Self>) -> Self {
@@ -148,6 +160,9 @@ impl Extent {
             }
             Self::Product(a, b) => {
                 a.evaluate(value, multiprocessors)?.saturating_mul(b.evaluate(value, multiprocessors)?)
+            }
+            Self::Sum(a, b) => {
+                a.evaluate(value, multiprocessors)?.saturating_add(b.evaluate(value, multiprocessors)?)
             }
             Self::Minimum(a, b) => {
                 a.evaluate(value, multiprocessors)?.min(b.evaluate(value, multiprocessors)?)
@@ -170,20 +185,24 @@ impl fmt::Display for Extent {
             Self::Argument(name) => f.write_str(name),
             Self::CeilDivide(extent, tile) => write!(f, "ceil({extent} / {tile})"),
             Self::Product(a, b) => write!(f, "{a} * {b}"),
+            Self::Sum(a, b) => write!(f, "({a} + {b})"),
             Self::Minimum(a, b) => write!(f, "min({a}, {b})"),
             Self::PerMultiprocessor(ctas) => write!(f, "{ctas} * multiprocessors"),
         }
     }
 }
 
-/// Everything that a launch needs to know of a kernel.
+/// Everything that a launch needs to know of a kernel. With feature `serde` it goes to JSON and back; the target is its
+/// name there.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Contract {
     /// The entry.
     pub kernel: String,
     /// The specialisation, for people.
     pub spec: String,
     /// The target that it was generated for.
+    #[cfg_attr(feature = "serde", serde(with = "target_name"))]
     pub target: Target,
     /// Parameters in order.
     pub parameters: Vec<Parameter>,
@@ -195,6 +214,22 @@ pub struct Contract {
     pub cluster: Option<[u32; 3]>,
     /// Dynamic shared memory in bytes.
     pub shared_bytes: u32,
+}
+
+/// A target as its name, e.g. `"sm_90a"`.
+#[cfg(feature = "serde")]
+mod target_name {
+    use super::Target;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(target: &Target, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(target)
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Target, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
 }
 
 /// Arguments that do not suit a contract.

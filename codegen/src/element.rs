@@ -6,24 +6,34 @@ use std::fmt;
 
 /// The element type of a tensor, as plain data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum ElementType {
     /// bfloat16.
+    #[cfg_attr(feature = "serde", serde(rename = "bf16"))]
     Bf16,
     /// IEEE binary16.
+    #[cfg_attr(feature = "serde", serde(rename = "f16"))]
     F16,
     /// IEEE binary32.
+    #[cfg_attr(feature = "serde", serde(rename = "f32"))]
     F32,
     /// FP8, 4 exponent and 3 mantissa bits, no infinity.
+    #[cfg_attr(feature = "serde", serde(rename = "f8e4m3"))]
     E4m3,
     /// FP8, 5 exponent and 2 mantissa bits.
+    #[cfg_attr(feature = "serde", serde(rename = "f8e5m2"))]
     E5m2,
     /// Bytes.
+    #[cfg_attr(feature = "serde", serde(rename = "u8"))]
     U8,
     /// 32-bit unsigned.
+    #[cfg_attr(feature = "serde", serde(rename = "u32"))]
     U32,
     /// 32-bit signed.
+    #[cfg_attr(feature = "serde", serde(rename = "s32"))]
     I32,
     /// 64-bit unsigned.
+    #[cfg_attr(feature = "serde", serde(rename = "u64"))]
     U64,
 }
 

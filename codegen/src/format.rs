@@ -103,10 +103,8 @@ impl Format for E4m3 {
 
     #[track_caller]
     fn unpack(word: Value<'_, B32>) -> Vec<Value<'_, f32>> {
-        let native = word.builder().target().sm >= 89;
         let [low, high] = e4m3_to_f16x2(word);
-        let elements = [F16::unpack(low), F16::unpack(high)].concat();
-        if native { elements } else { elements.into_iter().map(nan_of_480).collect() }
+        [F16::unpack(low), F16::unpack(high)].concat()
     }
 
     #[track_caller]
@@ -159,8 +157,7 @@ pub fn split(word: Value<'_, B32>) -> [Value<'_, B16>; 2] {
     halves
 }
 
-/// Four e4m3 as two words of two binary16 each, exactly. Before sm_89 the codes of NaN become 480, which is no other
-/// code's value.
+/// Four e4m3 as two words of two binary16 each, exactly; NaN stays NaN.
 #[must_use]
 #[track_caller]
 pub fn e4m3_to_f16x2(word: Value<'_, B32>) -> [Value<'_, B32>; 2] {
@@ -174,16 +171,12 @@ pub fn e4m3_to_f16x2(word: Value<'_, B32>) -> [Value<'_, B32>; 2] {
         let operands = [word.operand(), Operand::int(0), Operand::int(selector)];
         let bytes: Value<'_, u32> = builder.compute("prmt.b32", &operands);
         let magnitude = (bytes & 0x7f00_7f00) >> 1;
-        let small = (bytes & 0x8000_8000) | magnitude;
+        // The code of NaN, all ones, carries into the highest bit of the exponent: binary16 has its NaN there.
+        let nan = (magnitude + 0x0080_0080) & 0x4000_4000;
+        let small = (bytes & 0x8000_8000) | magnitude | nan;
         let two_to_8 = builder.constant(0x5c00_5c00_u32);
         builder.compute("mul.rn.f16x2", &[small.operand(), Operand::Register(two_to_8.in_register())])
     })
-}
-
-#[track_caller]
-fn nan_of_480(value: Value<'_, f32>) -> Value<'_, f32> {
-    let nan = value.builder().constant(f32::NAN);
-    value.abs().equals(480.0).select(nan, value)
 }
 
 /// The code of the nearest e4m3, in integer arithmetic.

@@ -104,12 +104,15 @@
 #![forbid(unsafe_code)]
 
 pub mod async_copy;
+pub mod atomic;
 pub mod barrier;
+pub mod bits;
 pub mod builder;
 pub mod contract;
 pub mod control;
 pub mod element;
 pub mod error;
+pub mod exponential;
 pub mod format;
 pub mod layout;
 pub mod mbarrier;
@@ -120,6 +123,7 @@ pub mod run;
 pub mod shared;
 pub mod swizzle;
 pub mod tma;
+pub mod top_k;
 pub mod value;
 pub mod warp;
 

@@ -7,16 +7,36 @@
 //! These families are portable: they run on every target from sm_80 on.
 #![forbid(unsafe_code)]
 
+pub mod any;
+#[cfg(feature = "serde")]
+pub mod artifact;
+pub mod attention;
+pub mod catalog;
+pub mod copy;
+pub mod device_error;
+pub mod embedding;
+pub mod gemm;
+pub mod moe;
 pub mod norm;
 pub mod quant;
+pub mod residual;
+pub mod rope;
+mod rows;
+pub mod sample;
 
+pub use any::{AnySpec, Registered};
 pub use rorqual_codegen::contract;
+pub use rorqual_codegen::element::ElementType;
 pub use rorqual_codegen::{GenerateError, Kernel};
+pub use rows::ValueFormat;
 
 use rorqual_codegen::contract::Arguments;
 use rorqual_ptx::target::Target;
 use std::fmt;
 use thiserror::Error;
+
+/// The version of the generators.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A family of kernels.
 pub trait Family {
@@ -83,6 +103,7 @@ pub fn generate<F: Family>(spec: &F::Spec, target: Target) -> Result<Kernel, Ker
 
 /// The format of the scales of FP8 activations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum ScaleFormat {
     /// Any f32.
     F32,

@@ -29,6 +29,7 @@ const LONGEST_ROW: u32 = 64 * 1024;
 
 /// What an RMSNorm is specialised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct RmsNormSpec {
     /// Elements of a row.
     pub hidden: u32,
@@ -139,7 +140,10 @@ fn row<'k>(builder: &'k Builder, spec: &RmsNormSpec, arguments: RmsNormParameter
         })
         .collect();
 
-    let own = runs.iter().flat_map(|run| &run.values).fold(builder.constant(0.0), |sum: Value<'k, f32>, v| v.fma(*v, sum));
+    let own = runs
+        .iter()
+        .flat_map(|run| &run.values)
+        .fold(builder.constant(0.0), |sum: Value<'k, f32>, v| v.fma(*v, sum));
     let squares = reduce_cta(builder, own, scratch, |a, b| a + b);
     let mean = squares / hidden as f32;
     let inverse = builder.constant(1.0) / (mean + arguments.epsilon).sqrt();

@@ -405,6 +405,15 @@ impl Device {
         Ok(Module { program: Arc::new(loaded.program), globals: loaded.globals, target, device })
     }
 
+    /// Frees the variables of a module. Clones of it can no longer use them.
+    ///
+    /// # Errors
+    ///
+    /// If that was done before.
+    pub fn unload(&mut self, module: Module) -> Result<(), DeviceError> {
+        module.globals.values().try_for_each(|(address, _)| Ok(self.memory.free(*address)?))
+    }
+
     fn check_device(&self, device: u32) -> Result<(), DeviceError> {
         if device < self.devices {
             Ok(())

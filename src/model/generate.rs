@@ -6,12 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::cache::LatentCache;
 use super::sampling::Sampling;
 use crate::error::{Error, Result};
+use crate::network::{Cache, DraftSegment, Network, Segment};
 use crate::reference::mla::Form;
-use crate::reference::model::{DraftSegment, Segment};
-use crate::reference::{InputError, Model, Observer};
+use crate::reference::{InputError, Observer};
 
 /// Tokens that one prefill pass takes at most, unless the caller says otherwise.
 pub const DEFAULT_PREFILL_CHUNK: usize = 512;
@@ -101,8 +100,8 @@ impl Progress for () {}
 /// # Errors
 /// Before anything is computed: an empty prompt, a token outside the vocabulary, a prompt longer than the positions,
 /// settings out of range, speculation without a module for it. Later: logits from which no token can be chosen.
-pub fn generate(
-    network: &Model,
+pub fn generate<N: Network>(
+    network: &N,
     prompts: &[Vec<u32>],
     options: &GenerateOptions,
     progress: &mut dyn Progress,
@@ -142,20 +141,20 @@ pub fn generate(
 }
 
 /// A batch under way.
-struct Run<'a> {
-    network: &'a Model,
+struct Run<'a, N: Network> {
+    network: &'a N,
     options: &'a GenerateOptions,
     observer: &'a mut dyn Observer,
-    sequences: Vec<Sequence>,
+    sequences: Vec<Sequence<N::Cache>>,
 }
 
 /// One sequence under way.
-struct Sequence {
+struct Sequence<C> {
     /// Prompt and generated tokens.
     tokens: Vec<u32>,
     prompt_len: usize,
-    cache: LatentCache,
-    draft_cache: LatentCache,
+    cache: C,
+    draft_cache: C,
     /// Final states of the last tokens in `cache` that the draft module has not seen, `[rows, hidden]`.
     unseen_states: Vec<f32>,
     /// A guess at the token behind the last.
@@ -165,8 +164,8 @@ struct Sequence {
     stop_reason: Option<StopReason>,
 }
 
-impl Sequence {
-    fn new(network: &Model, prompt: &[u32], options: &GenerateOptions) -> Self {
+impl<C: Cache> Sequence<C> {
+    fn new(network: &impl Network<Cache = C>, prompt: &[u32], options: &GenerateOptions) -> Self {
         Self {
             tokens: prompt.to_vec(),
             prompt_len: prompt.len(),
@@ -194,7 +193,7 @@ impl Sequence {
     }
 }
 
-impl Run<'_> {
+impl<N: Network> Run<'_, N> {
     /// Reads all prompts, a chunk at a time, and chooses the first token of each.
     fn prefill(&mut self, progress: &mut dyn Progress) -> Result<()> {
         let total: usize = self.sequences.iter().map(|sequence| sequence.prompt_len).sum();
@@ -224,7 +223,7 @@ impl Run<'_> {
                 self.prefill_draft(index, chunk.end, own)?;
                 if chunk.end == self.sequences[index].prompt_len {
                     let last = &own[own.len() - self.network.config().hidden_size..];
-                    let logits = self.network.logits(last);
+                    let logits = self.network.logits(last)?;
                     self.push_token(index, &logits, progress)?;
                 }
             }
@@ -264,12 +263,12 @@ impl Run<'_> {
             })
             .collect();
         let going_on = self.sequences.iter_mut().filter(|sequence| sequence.stop_reason.is_none());
-        let mut segments: Vec<Segment<'_>> = going_on
+        let mut segments: Vec<Segment<'_, N::Cache>> = going_on
             .zip(&inputs)
             .map(|(sequence, tokens)| Segment { tokens, form: Form::Absorbed, cache: &mut sequence.cache })
             .collect();
         let states = self.network.forward(&mut segments, self.observer)?;
-        let logits = self.network.logits(&states);
+        let logits = self.network.logits(&states)?;
 
         let mut rows = states.chunks(hidden).zip(logits.chunks(self.network.config().vocab_size));
         for index in active {
@@ -304,16 +303,16 @@ impl Run<'_> {
         let (hidden, positions) =
             (self.network.config().hidden_size, self.network.config().max_position_embeddings);
         let options = self.options;
-        let has_room = |sequence: &&mut Sequence| {
+        let has_room = |sequence: &&mut Sequence<N::Cache>| {
             sequence.stop_reason.is_none()
                 && sequence.generated() + 2 <= options.max_new_tokens
                 && sequence.tokens.len() < positions
         };
-        let mut drafting: Vec<&mut Sequence> = self.sequences.iter_mut().filter(has_room).collect();
+        let mut drafting: Vec<&mut Sequence<N::Cache>> = self.sequences.iter_mut().filter(has_room).collect();
         if drafting.is_empty() {
             return Ok(());
         }
-        let mut segments: Vec<DraftSegment<'_>> = drafting
+        let mut segments: Vec<DraftSegment<'_, N::Cache>> = drafting
             .iter_mut()
             .map(|sequence| {
                 let rows = sequence.unseen_states.len() / hidden;
@@ -332,7 +331,7 @@ impl Run<'_> {
             last_row += sequence.unseen_states.len();
             last_states.extend_from_slice(&states[last_row - hidden..last_row]);
         }
-        let logits = self.network.draft_logits(&last_states);
+        let logits = self.network.draft_logits(&last_states)?;
         for (sequence, logits) in drafting.iter_mut().zip(logits.chunks(self.network.config().vocab_size)) {
             sequence.unseen_states.clear();
             sequence.draft = super::sampling::argmax(logits).map(|token| token as u32);

@@ -4,6 +4,7 @@
 //! only NaNs, which leaves ±448 as the largest values.
 
 use super::round_magnitude;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An 8-bit float: 1 sign bit, 4 exponent bits with bias 7, 3 mantissa bits.
 ///
@@ -11,7 +12,7 @@ use super::round_magnitude;
 /// PyTorch and safetensors and `e4m3` in PTX. Equality and hashing are of the code, so a NaN equals
 /// itself and the two zeros differ.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct E4m3(u8);
 
 code_type!(E4m3);

@@ -4,6 +4,7 @@
 //! saturates instead, and so never produces an infinity.
 
 use super::{f16, round_magnitude};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// An 8-bit float: 1 sign bit, 5 exponent bits with bias 15, 2 mantissa bits.
 ///
@@ -11,7 +12,7 @@ use super::{f16, round_magnitude};
 /// and safetensors and `e5m2` in PTX. Equality and hashing are of the code, so a NaN equals itself
 /// and the two zeros differ.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, Immutable, IntoBytes)]
 pub struct E5m2(u8);
 
 code_type!(E5m2);

@@ -26,14 +26,14 @@ use crate::model::weights::{Checkpoint, Matrix, TensorInfo, WeightsError, scales
 /// A network ready to run: configuration and views of a mapped checkpoint.
 #[derive(Clone, Debug)]
 pub struct Model {
-    config: Config,
-    numerics: Numerics,
-    rope: Rope,
-    embedding: Matrix,
-    blocks: Vec<Block>,
-    norm: Vec<f32>,
-    head: Matrix,
-    mtp: Option<Mtp>,
+    pub(crate) config: Config,
+    pub(crate) numerics: Numerics,
+    pub(crate) rope: Rope,
+    pub(crate) embedding: Matrix,
+    pub(crate) blocks: Vec<Block>,
+    pub(crate) norm: Vec<f32>,
+    pub(crate) head: Matrix,
+    pub(crate) mtp: Option<Mtp>,
 }
 
 /// One layer: attention and feed-forward, each behind a norm and added to the residual stream.
@@ -85,6 +85,11 @@ pub struct DraftSegment<'a> {
 /// Sees the values between the layers as a batch passes. Rows are those of the batch, segment after segment. It is
 /// called on a thread of the pool.
 pub trait Observer: Send {
+    /// Whether it wants to see anything: values of a device cost a copy.
+    fn is_interested(&self) -> bool {
+        true
+    }
+
     /// The residual stream before layer `layer`, or behind the last: `[tokens, hidden]`.
     fn residual(&mut self, layer: usize, stream: &[f32]) {
         let _ = (layer, stream);
@@ -97,7 +102,11 @@ pub trait Observer: Send {
 }
 
 /// Sees nothing.
-impl Observer for () {}
+impl Observer for () {
+    fn is_interested(&self) -> bool {
+        false
+    }
+}
 
 impl Model {
     /// Takes every weight that `config` describes from `checkpoint`, checking shapes, types and scales. `on_layer` is
@@ -308,7 +317,7 @@ impl Model {
         self.check_length(prompt.len())
     }
 
-    fn check_tokens(&self, tokens: &[u32], first_position: usize) -> Result<(), InputError> {
+    pub(crate) fn check_tokens(&self, tokens: &[u32], first_position: usize) -> Result<(), InputError> {
         let vocab_size = self.config.vocab_size;
         match tokens.iter().position(|&token| token as usize >= vocab_size) {
             Some(at) => Err(InputError::TokenOutOfRange {
@@ -320,7 +329,7 @@ impl Model {
         }
     }
 
-    fn check_length(&self, tokens: usize) -> Result<(), InputError> {
+    pub(crate) fn check_length(&self, tokens: usize) -> Result<(), InputError> {
         let max_position_embeddings = self.config.max_position_embeddings;
         if tokens > max_position_embeddings {
             return Err(InputError::TooLong { tokens, max_position_embeddings });

@@ -4,7 +4,9 @@ use thiserror::Error;
 
 /// A result that is wrong.
 #[derive(Debug, Clone, PartialEq, Error)]
-#[error("{kernel} ({case}): {tensor}{coordinate:?} is {got}, expected {expected} within {tolerance:e}; {wrong} of {elements} elements are wrong")]
+#[error(
+    "{kernel} ({case}): {tensor}{coordinate:?} is {got}, expected {expected} within {tolerance:e}; {wrong} of {elements} elements are wrong"
+)]
 pub struct Mismatch {
     /// The kernel.
     pub kernel: String,
@@ -52,7 +54,12 @@ impl Comparison<'_> {
         tolerance: impl Fn(usize) -> f32,
     ) -> Result<f64, Mismatch> {
         let elements = self.shape.iter().product();
-        assert!(got.len() == elements && expected.len() == elements, "{} elements of {}", elements, self.tensor);
+        assert!(
+            got.len() == elements && expected.len() == elements,
+            "{} elements of {}",
+            elements,
+            self.tensor
+        );
         let (mut worst, mut worst_at, mut wrong) = (0.0_f64, None, 0);
         for (at, (&got, &expected)) in got.iter().zip(expected).enumerate() {
             let ratio = ratio(got, expected, tolerance(at));
@@ -112,11 +119,16 @@ fn ratio(got: f32, expected: f32, tolerance: f32) -> f64 {
         return f64::INFINITY;
     }
     let error = (f64::from(got) - f64::from(expected)).abs();
-    if error <= f64::from(tolerance) { error / f64::from(tolerance) } else { (error / f64::from(tolerance)).max(2.0) }
+    if error <= f64::from(tolerance) {
+        error / f64::from(tolerance)
+    } else {
+        (error / f64::from(tolerance)).max(2.0)
+    }
 }
 
 /// One unit in the last place of bf16 at this value.
 pub fn bf16_ulp(value: f32) -> f32 {
     let exponent = (value.abs().to_bits() >> 23).max(1) as i32 - 127;
-    2.0_f32.powi((exponent - 7).max(-133))
+    // In f64: the power of a denormal would come out as 1 / infinity.
+    2.0_f64.powi((exponent - 7).max(-133)) as f32
 }

@@ -4,13 +4,27 @@
 //! and compares what came out with the oracle, element by element. The tests and the command `rorqual verify` run the
 //! same cases.
 
+pub mod attention;
 pub mod bytes;
+pub mod cache;
 pub mod compare;
+pub mod embedding;
+pub mod gemm;
+pub mod mla_decode;
+pub mod mla_prefill;
+pub mod moe;
 pub mod norm;
+#[cfg(any(feature = "cuda", feature = "sim"))]
+pub mod on_device;
+pub mod quant;
 pub mod quantized;
 pub mod random;
+pub mod residual;
+pub mod rope;
+pub mod sample;
 #[cfg(feature = "sim")]
 pub mod simulated;
+pub mod tensor_core;
 
 use crate::verify::compare::Mismatch;
 use crate::verify::random::Random;
@@ -45,8 +59,14 @@ pub trait Machine {
 
 /// What a machine says went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{0}")]
-pub struct MachineError(pub String);
+pub enum MachineError {
+    /// The kernel or its launch is wrong.
+    #[error("{0}")]
+    Wrong(String),
+    /// The machine cannot tell: it lacks something that the kernel uses, or a budget ran out.
+    #[error("{0}")]
+    Inconclusive(String),
+}
 
 /// Why a case failed.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -82,4 +102,26 @@ pub struct Family {
 }
 
 /// Every family.
-pub const FAMILIES: &[Family] = &[Family { name: "rms_norm", run: norm::run }];
+pub const FAMILIES: &[Family] = &[
+    Family { name: "rms_norm", run: norm::run },
+    Family { name: "gemm_bf16", run: gemm::run_bf16 },
+    Family { name: "gemm_fp8", run: gemm::run_fp8 },
+    Family { name: "router", run: gemm::run_router },
+    Family { name: "quantize_1x128", run: quant::run_1x128 },
+    Family { name: "quantize_128x128", run: quant::run_128x128 },
+    Family { name: "dequantize_128x128", run: quant::run_dequantize },
+    Family { name: "embedding", run: embedding::run },
+    Family { name: "residual", run: residual::run },
+    Family { name: "moe_gate", run: moe::gate::run },
+    Family { name: "moe_layout", run: moe::layout::run },
+    Family { name: "moe_permute", run: moe::permute::run },
+    Family { name: "moe_swiglu", run: moe::swiglu::run },
+    Family { name: "moe_combine", run: moe::combine::run },
+    Family { name: "argmax", run: sample::run_argmax },
+    Family { name: "sample", run: sample::run_sample },
+    Family { name: "rope", run: rope::run },
+    Family { name: "cache_append", run: cache::run_append },
+    Family { name: "cache_gather", run: cache::run_gather },
+    Family { name: "mla_decode", run: mla_decode::run },
+    Family { name: "mla_prefill", run: mla_prefill::run },
+];

@@ -1,10 +1,10 @@
 //! Cases of the family `rms_norm`.
 
+use super::bytes::{bf16_bytes, f32_bytes, of_bf16, of_f32};
 use super::compare::{Comparison, bf16_ulp};
+use super::quantized;
 use super::random::Random;
 use super::{Failure, Machine, Passed};
-use super::bytes::{bf16_bytes, f32_bytes, of_bf16, of_f32};
-use super::quantized;
 use crate::reference::Numerics;
 use crate::reference::ops::{add_residual, rms_norm};
 use crate::reference::quantize::Quantized;

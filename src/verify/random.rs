@@ -68,7 +68,8 @@ impl Random {
     }
 
     fn value(&mut self, style: Style) -> f32 {
-        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e15, f32::MIN_POSITIVE];
+        let special =
+            [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e15, f32::MIN_POSITIVE];
         match style {
             Style::Normal => self.normal(),
             Style::Wide => self.normal() * 2.0_f32.powi(self.below(40) as i32 - 20),

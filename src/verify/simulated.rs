@@ -1,13 +1,17 @@
 //! The PTX simulator as a [`Machine`]: the text that would ship, with every check of the simulator on.
 
+use super::random::Random;
 use super::{Machine, MachineError};
 use rorqual_kernels::Kernel;
 use rorqual_kernels::contract::Argument;
 use rorqual_ptx::target::Target;
-use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options};
+use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Precision, Verdict};
 
 /// Multiprocessors that a simulated device claims to have.
 const MULTIPROCESSORS: u32 = 4;
+
+/// The targets that [`Simulated::draw`] draws from: one of each generation that families tell apart.
+const TARGETS: &[&str] = &["sm_80", "sm_89", "sm_90a"];
 
 /// A simulated GPU.
 #[derive(Debug)]
@@ -26,11 +30,29 @@ impl Simulated {
         *device.options_mut() = options;
         Ok(Self { device, target })
     }
+
+    /// A GPU whose target, precision, schedule and errors of approximations are drawn.
+    ///
+    /// # Errors
+    /// Never in practice: every target that is drawn is simulated.
+    pub fn draw(random: &mut Random) -> Result<Self, MachineError> {
+        let name = random.pick(TARGETS);
+        let target =
+            Target::from_name(name).ok_or_else(|| MachineError::Wrong(format!("{name} is no target")))?;
+        let options = Options {
+            seed: random.bits(),
+            precision: if random.one_in(2) { Precision::Exact } else { Precision::Hardware },
+            perturb_approximations: random.one_in(2),
+            threads: 1,
+            ..Options::default()
+        };
+        Self::new(target, options)
+    }
 }
 
 impl From<DeviceError> for MachineError {
     fn from(error: DeviceError) -> Self {
-        Self(error.to_string())
+        Self::Wrong(error.to_string())
     }
 }
 
@@ -49,8 +71,9 @@ impl Machine for Simulated {
 
     fn run(&mut self, kernel: &Kernel, arguments: &[Argument]) -> Result<(), MachineError> {
         let contract = &kernel.contract;
-        let grid =
-            contract.grid(arguments, MULTIPROCESSORS).map_err(|error| MachineError(error.to_string()))?;
+        let grid = contract
+            .grid(arguments, MULTIPROCESSORS)
+            .map_err(|error| MachineError::Wrong(error.to_string()))?;
         if grid.contains(&0) {
             return Ok(());
         }
@@ -66,14 +89,22 @@ impl Machine for Simulated {
                 Argument::U32(value) => rorqual_sim::Argument::from(*value),
                 Argument::F32(value) => rorqual_sim::Argument::from(*value),
                 Argument::TensorMap(map) => {
-                    return Err(MachineError(format!("tensor map {map:?} is not supported here")));
+                    return Err(MachineError::Inconclusive(format!(
+                        "tensor map {map:?} is not supported here"
+                    )));
                 }
             });
         }
         let outcome = self.device.launch(&launch)?;
         match outcome.reports.first() {
             None => Ok(()),
-            Some(report) => Err(MachineError(format!("{}: {report}", contract.kernel))),
+            Some(report) => {
+                let message = format!("{}: {report}", contract.kernel);
+                Err(match report.rule.verdict() {
+                    Verdict::Unsupported | Verdict::Limit => MachineError::Inconclusive(message),
+                    _ => MachineError::Wrong(message),
+                })
+            }
         }
     }
 }

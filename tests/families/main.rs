@@ -3,16 +3,14 @@
 //! `RORQUAL_CASES` is how many cases a family gets, `RORQUAL_SEED` the seed of the first, `RORQUAL_FAMILY` the one
 //! family to run.
 
+mod batch_invariance;
+
 use rorqual::verify::random::Random;
 use rorqual::verify::simulated::Simulated;
-use rorqual::verify::{FAMILIES, Family, Passed};
-use rorqual_ptx::target::Target;
-use rorqual_sim::{Options, Precision};
+use rorqual::verify::{FAMILIES, Family, Machine, Passed};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-const TARGETS: &[&str] = &["sm_80", "sm_89", "sm_90a"];
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |value| value.parse().expect("a number"))
@@ -21,15 +19,8 @@ fn number(variable: &str, default: u64) -> u64 {
 /// Runs the case of a seed: the seed draws target, precision, schedule, shapes and values.
 fn run(family: &Family, seed: u64) -> Result<Passed, String> {
     let mut random = Random::new(seed);
-    let target = Target::from_name(random.pick(TARGETS)).expect("a target");
-    let options = Options {
-        seed: random.bits(),
-        precision: if random.one_in(2) { Precision::Exact } else { Precision::Hardware },
-        perturb_approximations: random.one_in(2),
-        threads: 1,
-        ..Options::default()
-    };
-    let mut machine = Simulated::new(target, options).map_err(|error| error.to_string())?;
+    let mut machine = Simulated::draw(&mut random).map_err(|error| error.to_string())?;
+    let target = machine.target();
     (family.run)(&mut random, &mut machine).map_err(|error| format!("{target}: {error}"))
 }
 

@@ -14,6 +14,7 @@ pub struct Rule {
 const RULES: &[Rule] = &[
     Rule { member: "ptx", package: "rorqual-ptx", may_use: &[] },
     Rule { member: "sim", package: "rorqual-sim", may_use: &["rorqual-ptx"] },
+    Rule { member: "sim/driver", package: "rorqual-sim-driver", may_use: &["rorqual-ptx", "rorqual-sim"] },
     Rule { member: "codegen", package: "rorqual-codegen", may_use: &["rorqual-ptx"] },
     Rule { member: "kernels", package: "rorqual-kernels", may_use: &["rorqual-codegen", "rorqual-ptx"] },
     Rule { member: ".", package: "rorqual", may_use: &["rorqual-kernels", "rorqual-ptx", "rorqual-sim"] },

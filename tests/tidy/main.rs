@@ -21,10 +21,21 @@ use std::path::{Path, PathBuf};
 use source::Source;
 
 /// The files that may contain `unsafe`. ARCHITECTURE.md gives the reasons; the two lists must agree.
-const UNSAFE_FILES: &[&str] = &["src/model/mapped_file.rs", "src/reference/matmul.rs"];
+const UNSAFE_FILES: &[&str] = &[
+    "sim/driver/src/boundary.rs",
+    "sim/driver/tests/exports.rs",
+    "src/driver/cuda/preflight.rs",
+    "src/driver/cuda/sys.rs",
+    "src/driver/launch.rs",
+    "src/driver/raw.rs",
+    "src/interop/cudarc.rs",
+    "src/model/mapped_file.rs",
+    "src/reference/matmul.rs",
+    "src/verify/on_device.rs",
+];
 
 /// Crates whose `unsafe` is confined to [`UNSAFE_FILES`]. Every other crate forbids it.
-const CRATES_WITH_UNSAFE: &[&str] = &["."];
+const CRATES_WITH_UNSAFE: &[&str] = &[".", "sim/driver"];
 
 const PAGES: &[&str] =
     &["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE"];

@@ -101,4 +101,13 @@ impl Builder {
         self.emit("ldmatrix.sync.aligned.m8n8.x4.shared.b16", vec![vector(&registers), row.operand()]);
         registers
     }
+
+    /// As [`load_matrices`](Self::load_matrices), each matrix transposed: for B whose rows lie along n.
+    #[must_use]
+    #[track_caller]
+    pub fn load_matrices_transposed<T>(&self, row: Pointer<'_, Shared, T>) -> [Value<'_, B32>; 4] {
+        let registers = [(); 4].map(|()| self.fresh::<B32>());
+        self.emit("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16", vec![vector(&registers), row.operand()]);
+        registers
+    }
 }

@@ -115,6 +115,21 @@ impl Matrix {
         }
     }
 
+    /// The e4m3 codes `[rows, columns]` and the scales `[ceil(rows/128), ceil(columns/128)]` of a block-scaled matrix.
+    pub fn block_scaled(&self) -> Option<(&[u8], &[f32])> {
+        match &self.stored {
+            Stored::E4m3 { scales } => Some((self.all_bytes(), scales)),
+            _ => None,
+        }
+    }
+
+    fn all_bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(file, range) => &file[range.clone()],
+            Bytes::Owned(bytes) => bytes,
+        }
+    }
+
     /// Reads row `row` into `out` `[columns]`, scales applied: one f32 rounding for each element of an FP8 weight.
     ///
     /// # Panics
@@ -153,10 +168,7 @@ impl Matrix {
             self.rows,
             self.columns
         );
-        let all = match &self.bytes {
-            Bytes::Mapped(file, range) => &file[range.clone()],
-            Bytes::Owned(bytes) => bytes,
-        };
+        let all = self.all_bytes();
         let element_bytes = self.stored.element_bytes();
         let start = (row * self.columns + first) * element_bytes;
         read_elements(&self.stored, &all[start..][..out.len() * element_bytes], out);

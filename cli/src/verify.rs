@@ -1,0 +1,202 @@
+//! `rorqual verify`: every kernel family against the CPU reference, on random cases.
+
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::time::{Duration, Instant};
+
+use rorqual::driver;
+use rorqual::verify::on_device::OnDevice;
+use rorqual::verify::random::Random;
+use rorqual::verify::simulated::Simulated;
+use rorqual::verify::{FAMILIES, Family, MachineError, Passed};
+use rorqual::verify::{Failure as CaseFailure, Machine};
+use serde_json::json;
+
+use crate::arguments::{Device, VerifyArguments};
+use crate::failure::Failure;
+
+/// What came of a family.
+struct Outcome {
+    family: &'static str,
+    /// Cases that passed.
+    passed: u64,
+    /// The one with the worst error.
+    worst: Option<Passed>,
+    time: Duration,
+    /// The first case that did not pass: its seed, and why.
+    failure: Option<(u64, CaseFailure)>,
+}
+
+/// Checks the families and prints a table.
+pub fn run(arguments: &VerifyArguments) -> Result<(), Failure> {
+    let VerifyArguments { family, cases, seed, device, json } = arguments;
+    let families: Vec<&Family> =
+        FAMILIES.iter().filter(|known| family.as_ref().is_none_or(|family| family == known.name)).collect();
+    if let (Some(name), []) = (family, &families[..]) {
+        let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
+        return Err(Failure::input(format_args!(
+            "`{name}` is not a family, expected one of {}",
+            known.join(", ")
+        )));
+    }
+    if *cases == 0 {
+        return Err(Failure::input("--cases is 0, expected at least 1"));
+    }
+    let machines = Machines::open(*device)?;
+    let mut outcomes = Vec::new();
+    for family in families {
+        if !json && stderr().is_terminal() {
+            eprint!("\r\x1b[K{} ...", family.name);
+        }
+        outcomes.push(check(family, *seed, *cases, &machines));
+    }
+    if !json && stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    if *json {
+        print_json(*device, &outcomes)?
+    } else {
+        print_table(*device, &outcomes)?
+    }
+    verdict(&outcomes)
+}
+
+/// Where machines come from.
+enum Machines {
+    /// A new simulated GPU for each case, drawn with it.
+    Simulated,
+    /// A GPU.
+    Device(driver::Device),
+}
+
+impl Machines {
+    fn open(device: Device) -> Result<Self, Failure> {
+        match device {
+            Device::Simulated(1) => Ok(Self::Simulated),
+            Device::Simulated(count) => Err(Failure::input(format_args!(
+                "device sim:{count} is not available: every family runs on one device, expected sim or sim:1"
+            ))),
+            Device::Cuda(ordinal) => {
+                Ok(Self::Device(driver::Device::open(ordinal as usize).map_err(Failure::input)?))
+            }
+            Device::Reference => Err(Failure::input(
+                "device reference is what kernels are compared with, expected sim, cuda or cuda:I",
+            )),
+        }
+    }
+
+    fn run(&self, family: &Family, seed: u64) -> Result<Passed, CaseFailure> {
+        let mut random = Random::new(seed);
+        let mut machine: Box<dyn Machine> = match self {
+            Self::Simulated => Box::new(Simulated::draw(&mut random)?),
+            Self::Device(device) => Box::new(OnDevice::new(device)?),
+        };
+        (family.run)(&mut random, &mut *machine)
+    }
+}
+
+/// Runs the cases of a family up to the first that does not pass.
+fn check(family: &Family, first: u64, cases: u64, machines: &Machines) -> Outcome {
+    let start = Instant::now();
+    let mut outcome =
+        Outcome { family: family.name, passed: 0, worst: None, time: Duration::ZERO, failure: None };
+    for seed in (0..cases).map(|case| first.wrapping_add(case)) {
+        match machines.run(family, seed) {
+            Ok(passed) => {
+                outcome.passed += 1;
+                if outcome.worst.as_ref().is_none_or(|worst| passed.worst > worst.worst) {
+                    outcome.worst = Some(passed);
+                }
+            }
+            Err(failure) => {
+                outcome.failure = Some((seed, failure));
+                break;
+            }
+        }
+    }
+    outcome.time = start.elapsed();
+    outcome
+}
+
+fn print_table(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let mut out = stdout().lock();
+    writeln!(
+        out,
+        "on {device}, against the CPU reference; errors in units of the tolerance of their element\n"
+    )?;
+    writeln!(out, "{:22} {:>6} {:>8} {:>8}  kernel of the worst case", "family", "cases", "error", "time")?;
+    for Outcome { family, passed, worst, time, failure } in outcomes {
+        let (error, kernel) = match worst {
+            Some(worst) => (format!("{:.2}", worst.worst), worst.kernel.as_str()),
+            None => ("-".to_owned(), "-"),
+        };
+        let failed = if failure.is_some() { ", then a failure" } else { "" };
+        let seconds = time.as_secs_f64();
+        writeln!(out, "{family:22} {passed:>6} {error:>8} {seconds:>6.1} s  {kernel}{failed}")?;
+    }
+    Ok(())
+}
+
+fn print_json(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
+    let family = |outcome: &Outcome| {
+        let Outcome { family, passed, worst, time, failure } = outcome;
+        json!({
+            "family": family,
+            "passed": passed,
+            "worst_error": worst.as_ref().map(|worst| worst.worst),
+            "worst_kernel": worst.as_ref().map(|worst| &worst.kernel),
+            "worst_case": worst.as_ref().map(|worst| &worst.case),
+            "unit": "tolerance of the element",
+            "seconds": time.as_secs_f64(),
+            "failure": failure.as_ref().map(|(seed, failure)| json!({
+                "seed": seed,
+                "message": failure.to_string(),
+                "inconclusive": is_inconclusive(failure),
+            })),
+        })
+    };
+    let families: Vec<_> = outcomes.iter().map(family).collect();
+    writeln!(stdout().lock(), "{}", json!({"device": device.to_string(), "families": families}))?;
+    Ok(())
+}
+
+const fn is_inconclusive(failure: &CaseFailure) -> bool {
+    matches!(failure, CaseFailure::Machine(MachineError::Inconclusive(_)))
+}
+
+/// A wrong kernel weighs more than one that could not be judged.
+fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
+    let failures = |inconclusive: bool| -> Vec<String> {
+        let failed = outcomes.iter().filter_map(|outcome| Some((outcome.family, outcome.failure.as_ref()?)));
+        let kind = failed.filter(|(_, (_, failure))| is_inconclusive(failure) == inconclusive);
+        kind.map(|(family, (seed, failure))| format!("{family}, seed {seed}: {failure}")).collect()
+    };
+    let (wrong, inconclusive) = (failures(false), failures(true));
+    if !wrong.is_empty() {
+        return Err(Failure::Check(wrong.join("\n")));
+    }
+    if !inconclusive.is_empty() {
+        return Err(Failure::Inconclusive(inconclusive.join("\n")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(failure: Option<MachineError>) -> Outcome {
+        let failure = failure.map(|failure| (7, CaseFailure::Machine(failure)));
+        Outcome { family: "rms_norm", passed: 2, worst: None, time: Duration::ZERO, failure }
+    }
+
+    #[test]
+    fn the_verdict_tells_wrong_from_unknown() {
+        let wrong = || outcome(Some(MachineError::Wrong("out of bounds".to_owned())));
+        let unknown = || outcome(Some(MachineError::Inconclusive("no tensor memory".to_owned())));
+        assert!(verdict(&[outcome(None)]).is_ok());
+        let failure = verdict(&[unknown(), wrong(), outcome(None)]);
+        assert!(matches!(&failure, Err(Failure::Check(text)) if text == "rms_norm, seed 7: out of bounds"));
+        let failure = verdict(&[outcome(None), unknown()]);
+        assert!(matches!(&failure, Err(Failure::Inconclusive(text)) if text.ends_with("no tensor memory")));
+    }
+}

@@ -1,0 +1,373 @@
+//! What ships: every specialisation that the networks of DeepSeek-V3 and R1, of V2-Lite and of the bundled checkpoint
+//! need, each with its reason, and the targets that it ships for.
+//!
+//! The rows of a network are a function of its [`ModelShape`]: [`specs_of`], which is also what a network of another
+//! shape asks for. An error names the row that is missing.
+
+use crate::any::AnySpec;
+use crate::embedding::EmbeddingSpec;
+use crate::gemm::router::{RouterSpec, RouterWeight};
+use crate::gemm::{GemmSpec, Grouping, Output};
+use crate::moe::combine::CombineSpec;
+use crate::moe::gate::{GateSpec, GroupMethod, Scoring};
+use crate::moe::layout::LayoutSpec;
+use crate::moe::permute::{PermuteSpec, RowFormat};
+use crate::moe::swiglu::SwigluSpec;
+use crate::norm::RmsNormSpec;
+use crate::quant::{Quantize1x128Spec, ScaleLayout};
+use crate::residual::ResidualSpec;
+use crate::sample::SampleSpec;
+use crate::{ScaleFormat, ValueFormat};
+use rorqual_ptx::target::Target;
+
+/// The sizes of a network on which its kernels depend; the names are those of `config.json`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ModelShape {
+    /// Elements of a hidden state.
+    pub hidden: u32,
+    /// Attention heads.
+    pub heads: u32,
+    /// Elements of the compressed query; `None` where queries are projected directly.
+    pub q_lora_rank: Option<u32>,
+    /// Elements of the latent.
+    pub kv_lora_rank: u32,
+    /// Elements of a head without a position.
+    pub qk_nope_head_dim: u32,
+    /// Elements of a head that are rotated.
+    pub qk_rope_head_dim: u32,
+    /// Elements of a value of a head.
+    pub v_head_dim: u32,
+    /// Inner elements of the dense feed-forward network.
+    pub intermediate: u32,
+    /// The experts.
+    pub experts: ExpertShape,
+    /// Tokens that there are.
+    pub vocab: u32,
+    /// The scales of activations where weights are FP8; `None` for weights in bf16.
+    pub fp8: Option<ScaleFormat>,
+    /// Whether there is a module that predicts a second token.
+    pub mtp: bool,
+}
+
+/// The sizes of the mixture of experts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ExpertShape {
+    /// Routed experts.
+    pub routed: u32,
+    /// Experts that every token has.
+    pub shared: u32,
+    /// Routed experts of a token.
+    pub per_token: u32,
+    /// Inner elements of an expert.
+    pub intermediate: u32,
+    /// Groups of the routed experts.
+    pub groups: u32,
+    /// Groups that a token may choose from.
+    pub groups_per_token: u32,
+    /// How experts are scored and chosen.
+    pub gate: GateMethod,
+    /// Whether the weights of a token are normalised to a sum of 1.
+    pub normalize: bool,
+    /// Multiplies the weights at the end.
+    pub scaling_factor: f32,
+}
+
+/// How experts are scored and chosen; the names are those of `topk_method`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GateMethod {
+    /// Softmax, the best of all experts (V2-Lite).
+    Greedy,
+    /// Softmax, of the groups with the best experts (V2).
+    GroupLimitedGreedy,
+    /// Sigmoid, a bias for the choice, groups by their two best experts (V3).
+    NoAuxTc,
+}
+
+/// DeepSeek-V3 and DeepSeek-R1.
+pub const DEEPSEEK_V3: ModelShape = ModelShape {
+    hidden: 7168,
+    heads: 128,
+    q_lora_rank: Some(1536),
+    kv_lora_rank: 512,
+    qk_nope_head_dim: 128,
+    qk_rope_head_dim: 64,
+    v_head_dim: 128,
+    intermediate: 18432,
+    experts: ExpertShape {
+        routed: 256,
+        shared: 1,
+        per_token: 8,
+        intermediate: 2048,
+        groups: 8,
+        groups_per_token: 4,
+        gate: GateMethod::NoAuxTc,
+        normalize: true,
+        scaling_factor: 2.5,
+    },
+    vocab: 129_280,
+    fp8: Some(ScaleFormat::F32),
+    mtp: true,
+};
+
+/// DeepSeek-V2-Lite.
+pub const DEEPSEEK_V2_LITE: ModelShape = ModelShape {
+    hidden: 2048,
+    heads: 16,
+    q_lora_rank: None,
+    kv_lora_rank: 512,
+    qk_nope_head_dim: 128,
+    qk_rope_head_dim: 64,
+    v_head_dim: 128,
+    intermediate: 10944,
+    experts: ExpertShape {
+        routed: 64,
+        shared: 2,
+        per_token: 6,
+        intermediate: 1408,
+        groups: 1,
+        groups_per_token: 1,
+        gate: GateMethod::Greedy,
+        normalize: false,
+        scaling_factor: 1.0,
+    },
+    vocab: 102_400,
+    fp8: None,
+    mtp: false,
+};
+
+/// The bundled checkpoint, `assets/tiny-r1-fp8`.
+pub const TINY_R1: ModelShape = ModelShape {
+    hidden: 128,
+    heads: 2,
+    q_lora_rank: Some(128),
+    kv_lora_rank: 512,
+    qk_nope_head_dim: 128,
+    qk_rope_head_dim: 64,
+    v_head_dim: 128,
+    intermediate: 256,
+    experts: ExpertShape {
+        routed: 8,
+        shared: 1,
+        per_token: 2,
+        intermediate: 128,
+        groups: 2,
+        groups_per_token: 1,
+        gate: GateMethod::NoAuxTc,
+        normalize: true,
+        scaling_factor: 2.5,
+    },
+    vocab: 64,
+    fp8: Some(ScaleFormat::F32),
+    mtp: true,
+};
+
+/// The networks whose kernels ship, with their names.
+pub const MODELS: &[(&str, &ModelShape)] =
+    &[("DeepSeek-V3", &DEEPSEEK_V3), ("DeepSeek-V2-Lite", &DEEPSEEK_V2_LITE), ("tiny-r1-fp8", &TINY_R1)];
+
+/// The targets that kernels may ship for, each with the feature of `rorqual` that asks for it, oldest first. What
+/// no feature asks for is served by the newest target before it.
+pub const TARGETS: &[(&str, &str)] =
+    &[("sm80", "sm_80"), ("sm89", "sm_89"), ("sm90", "sm_90a"), ("sm100", "sm_100"), ("sm120", "sm_120")];
+
+/// A specialisation that ships.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The specialisation.
+    pub spec: AnySpec,
+    /// What it is for.
+    pub reason: &'static str,
+    /// The networks that need it.
+    pub models: Vec<&'static str>,
+}
+
+/// Everything that ships, without repetition, in the order of [`MODELS`] and of a token's way through them.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for (model, shape) in MODELS {
+        for (spec, reason) in specs_of(shape) {
+            match rows.iter_mut().find(|row| row.spec == spec) {
+                Some(row) if row.models.contains(model) => {}
+                Some(row) => row.models.push(model),
+                None => rows.push(Row { spec, reason, models: vec![model] }),
+            }
+        }
+    }
+    rows
+}
+
+/// The targets of [`TARGETS`].
+pub fn targets() -> impl Iterator<Item = Target> {
+    TARGETS.iter().filter_map(|(_, name)| Target::from_name(name))
+}
+
+/// The specialisations that a network of this shape needs, each with what it is for. A specialisation may come more than
+/// once.
+#[must_use]
+pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+    let mut specs = norms(shape);
+    specs.extend(products(shape));
+    specs.extend(elementwise(shape));
+    specs.extend(mixture(&shape.experts, shape.hidden, shape.fp8));
+    specs
+}
+
+fn norms(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+    let ModelShape { hidden, kv_lora_rank, qk_rope_head_dim, fp8, .. } = *shape;
+    let norm = RmsNormSpec { hidden, x_pitch: hidden, residual: true, bf16: true, fp8 };
+    let latent_pitch = kv_lora_rank + qk_rope_head_dim;
+    let latent =
+        RmsNormSpec { hidden: kv_lora_rank, x_pitch: latent_pitch, residual: false, bf16: true, fp8: None };
+    let mut specs = vec![
+        (RmsNormSpec { residual: false, ..norm }, "norm before the first attention"),
+        (norm, "residual, and norm before attention or feed-forward network"),
+    ];
+    if let Some(rank) = shape.q_lora_rank {
+        let query = RmsNormSpec { hidden: rank, x_pitch: rank, residual: false, ..norm };
+        specs.push((query, "norm of the compressed query"));
+    }
+    specs.extend([
+        (latent, "norm of the latent"),
+        (RmsNormSpec { fp8: None, ..norm }, "residual, and norm before the head"),
+    ]);
+    if shape.mtp {
+        let plain = RmsNormSpec { residual: false, fp8: None, ..norm };
+        specs.push((plain, "norms of state and embedding before the prediction of a second token"));
+    }
+    specs.into_iter().map(|(spec, reason)| (AnySpec::RmsNorm(spec), reason)).collect()
+}
+
+fn elementwise(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+    let ModelShape { hidden, heads, kv_lora_rank, v_head_dim, vocab, fp8, .. } = *shape;
+    let table = EmbeddingSpec { vocab, hidden, table: ValueFormat::Bf16 };
+    let swiglu =
+        SwigluSpec { inter: shape.intermediate, clamp: false, device_rows: false, bf16: fp8.is_none(), fp8 };
+    let logits = SampleSpec { vocab, pitch: vocab };
+    let mut specs = vec![
+        (AnySpec::Embedding(table), "states of the tokens"),
+        (AnySpec::Swiglu(swiglu), "activation of the dense network"),
+        (AnySpec::Residual(ResidualSpec { hidden, x_pitch: hidden }), "residual behind the last block"),
+        (AnySpec::Argmax(logits), "the likeliest token"),
+        (AnySpec::Sample(logits), "a token drawn"),
+    ];
+    if let Some(scale) = fp8 {
+        let scale_layout = ScaleLayout::RowMajor;
+        let rows = |k| Quantize1x128Spec { k, x_pitch: k, input: ValueFormat::Bf16, scale, scale_layout };
+        specs.push((AnySpec::Quantize1x128(rows(kv_lora_rank)), "latents before keys and values"));
+        specs.push((AnySpec::Quantize1x128(rows(heads * v_head_dim)), "attention before its output"));
+    }
+    specs
+}
+
+fn mixture(experts: &ExpertShape, hidden: u32, fp8: Option<ScaleFormat>) -> Vec<(AnySpec, &'static str)> {
+    let ExpertShape { routed, shared, per_token: topk, intermediate, .. } = *experts;
+    let (scoring, method) = match experts.gate {
+        GateMethod::Greedy => (Scoring::Softmax, GroupMethod::Greedy),
+        GateMethod::GroupLimitedGreedy => (Scoring::Softmax, GroupMethod::Best),
+        GateMethod::NoAuxTc => (Scoring::Sigmoid, GroupMethod::SumOfTwo),
+    };
+    let gate = GateSpec {
+        experts: routed,
+        groups: experts.groups,
+        topk_groups: experts.groups_per_token,
+        topk,
+        scoring,
+        method,
+        bias: experts.gate == GateMethod::NoAuxTc,
+        normalize: experts.normalize,
+        scaling_factor: experts.scaling_factor,
+    };
+    let format = if fp8.is_some() { RowFormat::Fp8 } else { RowFormat::Bf16 };
+    let swiglu =
+        SwigluSpec { inter: intermediate, clamp: false, device_rows: true, bf16: fp8.is_none(), fp8 };
+    let of_shared = SwigluSpec { inter: shared * intermediate, device_rows: false, ..swiglu };
+    let combine = CombineSpec { hidden, topk, shared: true, residual: false };
+    vec![
+        (AnySpec::Gate(gate), "the experts of a token"),
+        (AnySpec::Layout(LayoutSpec { experts: routed, topk }), "rows in the order of their experts"),
+        (AnySpec::Permute(PermuteSpec { hidden, topk, format }), "states to their experts"),
+        (AnySpec::Swiglu(swiglu), "activation of the routed experts"),
+        (AnySpec::Swiglu(of_shared), "activation of the shared experts"),
+        (AnySpec::Combine(combine), "the sum of a token's experts"),
+    ]
+}
+
+fn products(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+    let ModelShape { hidden, heads, q_lora_rank, kv_lora_rank, qk_nope_head_dim, v_head_dim, .. } = *shape;
+    let ModelShape { qk_rope_head_dim, ref experts, .. } = *shape;
+    let queries = heads * (qk_nope_head_dim + qk_rope_head_dim);
+    let (n, k) = (2 * experts.intermediate, experts.intermediate);
+    let shared = experts.shared * experts.intermediate;
+    let grouped =
+        |n, k| GemmSpec { grouping: Grouping::Prefix { groups: experts.routed }, ..GemmSpec::new(n, k) };
+    let mut specs = match q_lora_rank {
+        Some(rank) => vec![
+            (GemmSpec::new(rank, hidden), "compressed query"),
+            (GemmSpec::new(queries, rank), "queries of the compressed query"),
+        ],
+        None => vec![(GemmSpec::new(queries, hidden), "queries")],
+    };
+    specs.extend([
+        (GemmSpec::new(kv_lora_rank + qk_rope_head_dim, hidden), "latent and shared key"),
+        (
+            GemmSpec::new(heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank),
+            "keys and values of the latent",
+        ),
+        (GemmSpec::new(hidden, heads * v_head_dim), "output of attention"),
+        (GemmSpec::new(2 * shape.intermediate, hidden), "gate and up of the dense network"),
+        (GemmSpec::new(hidden, shape.intermediate), "down of the dense network"),
+        (grouped(n, hidden), "gate and up of the routed experts"),
+        (grouped(hidden, k), "down of the routed experts"),
+        (GemmSpec::new(2 * shared, hidden), "gate and up of the shared experts"),
+        (GemmSpec::new(hidden, shared), "down of the shared experts"),
+    ]);
+    // Weights that are block-scaled where any are; the others are in bf16 everywhere.
+    let scaled = |spec| if shape.fp8.is_some() { AnySpec::Fp8Gemm(spec) } else { AnySpec::Bf16Gemm(spec) };
+    let mut specs: Vec<_> = specs.into_iter().map(|(spec, reason)| (scaled(spec), reason)).collect();
+    let router = RouterSpec { experts: experts.routed, k: hidden, weight: RouterWeight::Bf16 };
+    let head = GemmSpec { output: Output::F32, ..GemmSpec::new(shape.vocab, hidden) };
+    specs.push((AnySpec::Router(router), "logits of the gate"));
+    specs.push((AnySpec::Bf16Gemm(head), "logits of the tokens"));
+    if shape.mtp {
+        let join = GemmSpec::new(hidden, 2 * hidden);
+        specs.push((AnySpec::Bf16Gemm(join), "state and embedding joined for a second token"));
+    }
+    specs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_verifies_for_every_target() {
+        for target in targets() {
+            for row in rows() {
+                let kernel = row.spec.generate(target).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(kernel.contract.target, target);
+            }
+        }
+    }
+
+    #[test]
+    fn names_tell_rows_apart() {
+        let mut names = std::collections::HashMap::new();
+        for target in targets() {
+            for row in rows() {
+                let name = row.spec.generate(target).unwrap().contract.kernel;
+                assert!(name.starts_with(row.spec.family()), "{name}");
+                if let Some(other) = names.insert(name.clone(), row.spec.clone()) {
+                    panic!("{name} is {other:?} and {:?}", row.spec);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_targets_are_known_and_in_order() {
+        let all: Vec<Target> = targets().collect();
+        assert_eq!(all.len(), TARGETS.len());
+        assert!(all.iter().all(|target| target.architecture().is_some()) && all.is_sorted());
+    }
+}

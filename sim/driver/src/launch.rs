@@ -1,0 +1,173 @@
+//! Launches.
+
+use crate::boundary::{Arguments, In};
+use crate::driver::{Driver, driver};
+use crate::error::{Code, Result};
+use crate::graph::Operation;
+use crate::handles::Handle;
+use rorqual_sim::{Argument, Launch};
+
+/// CTAs of the largest cluster that every device with clusters has.
+pub const PORTABLE_CLUSTER: u32 = 8;
+/// More attributes than there are.
+const MAX_ATTRIBUTES: u32 = 64;
+
+/// `CUlaunchConfig`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Configuration {
+    ctas: [u32; 3],
+    threads: [u32; 3],
+    dynamic_shared_bytes: u32,
+    stream: Handle,
+    attributes: In<Attribute>,
+    attribute_count: u32,
+}
+
+/// `CUlaunchAttribute`: what it is, and a union of 64 bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Attribute {
+    id: u32,
+    _padding: u32,
+    value: [u32; 16],
+}
+
+const _: () = assert!(size_of::<Configuration>() == 56 && size_of::<Attribute>() == 72, "as in cuda.h");
+
+/// What the attributes say.
+#[derive(Default)]
+pub struct Attributes {
+    pub cluster: Option<[u32; 3]>,
+    is_cooperative: bool,
+}
+
+/// The product of extents, or the largest number.
+pub fn volume(extents: [u32; 3]) -> u32 {
+    extents.iter().fold(1, |product: u32, extent| product.saturating_mul(*extent))
+}
+
+impl Configuration {
+    /// Threads of a CTA.
+    pub fn threads_of_a_cta(&self) -> u32 {
+        volume(self.threads)
+    }
+
+    /// Dynamic shared memory in bytes.
+    pub const fn shared_bytes(&self) -> usize {
+        self.dynamic_shared_bytes as usize
+    }
+
+    /// The attributes by the numbers in cuda.h.
+    pub fn attributes(&self) -> Result<Attributes> {
+        if self.attribute_count > MAX_ATTRIBUTES {
+            return Err(Code::InvalidValue.into());
+        }
+        let mut attributes = Attributes::default();
+        for Attribute { id, value, .. } in self.attributes.several(self.attribute_count as usize)? {
+            match id {
+                2 => attributes.is_cooperative = value[0] != 0,
+                4 => attributes.cluster = Some([value[0], value[1], value[2]]),
+                // Nothing, or about when and where work runs, of which there is no choice: L2 windows, how to wait,
+                // scheduling, a start before the end of the work before, priorities, domains, wishes.
+                0 | 1 | 3 | 5 | 6 | 8..=11 | 14 => {}
+                _ => return Err(Code::NotSupported.because(format!("attribute {id} of a launch"))),
+            }
+        }
+        Ok(attributes)
+    }
+}
+
+impl Driver {
+    fn launch(
+        &mut self,
+        function: Handle,
+        shape: &Configuration,
+        attributes: &Attributes,
+        arguments: Arguments,
+        extra: Arguments,
+    ) -> Result<()> {
+        let current = self.current()?;
+        if self.functions.context(function)? != current.context {
+            return Err(Code::InvalidHandle.because("the function is of another context"));
+        }
+        if !extra.is_null() {
+            return Err(Code::NotSupported.because("arguments in one buffer"));
+        }
+        let (function, kernel) = self.kernel(function)?;
+        let allowed = function.dynamic_shared_bytes;
+        if shape.dynamic_shared_bytes > allowed {
+            let message = format!(
+                "kernel `{}` may have {allowed} bytes of dynamic shared memory by its attribute, the launch asks \
+                 for {}",
+                function.name, shape.dynamic_shared_bytes
+            );
+            return Err(Code::InvalidValue.because(message));
+        }
+        let mut launch = Launch::new(self.modules.get(function.module)?, &function.name)
+            .ctas(shape.ctas)
+            .threads(shape.threads)
+            .dynamic_shared_bytes(shape.dynamic_shared_bytes)
+            .cooperative(attributes.is_cooperative);
+        if let Some(cluster) = attributes.cluster {
+            let ctas = volume(cluster);
+            let most = self.simulator.limits().cluster_ctas;
+            let most = if function.allows_large_clusters { most } else { most.min(PORTABLE_CLUSTER) };
+            if ctas == 0 || ctas > most {
+                let message =
+                    format!("kernel `{}` has clusters of 1 to {most} CTAs, got {cluster:?}", function.name);
+                return Err(Code::InvalidClusterSize.because(message));
+            }
+            launch = launch.cluster(cluster);
+        }
+        for (index, parameter) in kernel.parameters.iter().enumerate() {
+            let value = arguments.at(index)?.read(parameter.bytes as usize, <[u8]>::to_vec)?;
+            launch = launch.argument(Argument(value));
+        }
+        self.submit(shape.stream, Operation::Launch(Box::new(launch)))
+    }
+}
+
+driver_functions! {
+    fn cuLaunchKernel(
+        function: Handle,
+        ctas_x: u32, ctas_y: u32, ctas_z: u32,
+        threads_x: u32, threads_y: u32, threads_z: u32,
+        dynamic_shared_bytes: u32, stream: Handle, arguments: Arguments, extra: Arguments,
+    ) {
+        let shape = Configuration {
+            ctas: [ctas_x, ctas_y, ctas_z],
+            threads: [threads_x, threads_y, threads_z],
+            dynamic_shared_bytes,
+            stream,
+            attributes: In::NULL,
+            attribute_count: 0,
+        };
+        driver()?.launch(function, &shape, &Attributes::default(), arguments, extra)
+    }
+
+    fn cuLaunchCooperativeKernel(
+        function: Handle,
+        ctas_x: u32, ctas_y: u32, ctas_z: u32,
+        threads_x: u32, threads_y: u32, threads_z: u32,
+        dynamic_shared_bytes: u32, stream: Handle, arguments: Arguments,
+    ) {
+        let shape = Configuration {
+            ctas: [ctas_x, ctas_y, ctas_z],
+            threads: [threads_x, threads_y, threads_z],
+            dynamic_shared_bytes,
+            stream,
+            attributes: In::NULL,
+            attribute_count: 0,
+        };
+        let attributes = Attributes { is_cooperative: true, ..Attributes::default() };
+        driver()?.launch(function, &shape, &attributes, arguments, Arguments::NULL)
+    }
+
+    fn cuLaunchKernelEx(
+        configuration: In<Configuration>, function: Handle, arguments: Arguments, extra: Arguments,
+    ) {
+        let shape = configuration.get()?;
+        driver()?.launch(function, &shape, &shape.attributes()?, arguments, extra)
+    }
+}

@@ -1,0 +1,3 @@
+//! Working with other libraries on the same device.
+
+pub mod cudarc;

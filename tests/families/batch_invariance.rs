@@ -1,0 +1,236 @@
+//! A row has the same bits whatever rows surround it, wherever it stands.
+//!
+//! A family joins by a [`RowFunction`]: prepared rows, any selection of which it computes in any order. Each selection
+//! must give every row the bytes that it has in the batch of all rows.
+
+use rorqual::verify::Machine;
+use rorqual::verify::bytes::{bf16_bytes, f32_bytes, u32_bytes};
+use rorqual::verify::random::{Random, Style};
+use rorqual::verify::simulated::Simulated;
+use rorqual_kernels::contract::Arguments;
+use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
+use rorqual_kernels::gemm::{
+    Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
+};
+use rorqual_kernels::{Kernel, generate};
+use rorqual_ptx::target::Target;
+use rorqual_sim::{Options, Precision};
+
+/// Rows that a family computes, each its own function of the row's input.
+trait RowFunction {
+    /// Rows that are prepared.
+    fn rows(&self) -> usize;
+    /// The result's bytes of the rows of a selection, computed together in this order.
+    fn run(&self, machine: &mut dyn Machine, selection: &[usize]) -> Vec<Vec<u8>>;
+}
+
+/// Prepares rows for a target.
+type Prepare = fn(&mut Random, Target) -> Box<dyn RowFunction>;
+
+const FAMILIES: &[(&str, Prepare)] = &[
+    ("gemm_bf16", |random, target| Box::new(Product::new(random, target, Factors::Bf16))),
+    ("gemm_fp8", |random, target| Box::new(Product::new(random, target, Factors::Fp8))),
+    ("router", |random, target| Box::new(Logits::new(random, target))),
+];
+
+/// Rows of `bytes`, `row_bytes` each, in the order of a selection.
+fn gather(bytes: &[u8], row_bytes: usize, selection: &[usize]) -> Vec<u8> {
+    selection.iter().flat_map(|row| &bytes[row * row_bytes..][..row_bytes]).copied().collect()
+}
+
+fn upload(machine: &mut dyn Machine, bytes: &[u8]) -> u64 {
+    machine.upload(bytes).expect("room")
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Factors {
+    Bf16,
+    Fp8,
+}
+
+/// Rows of A; with groups, each with its weight.
+struct Product {
+    factors: Factors,
+    spec: GemmSpec,
+    kernel: Kernel,
+    rows: usize,
+    a: Vec<u8>,
+    a_scales: Vec<u8>,
+    b: Vec<u8>,
+    b_scales: Vec<u8>,
+    /// The weight of each row.
+    group_of: Vec<usize>,
+}
+
+impl Product {
+    fn new(random: &mut Random, target: Target, factors: Factors) -> Self {
+        let (rows, groups) = (70 + random.below(30), 3);
+        let (n, k) = (1 + random.below(150), 1 + random.below(300));
+        let grouping = random.pick(&[
+            Grouping::Dense,
+            Grouping::Prefix { groups: groups as u32 },
+            Grouping::Masked { groups: groups as u32 },
+        ]);
+        let spec = GemmSpec { grouping, output: Output::F32, ..GemmSpec::new(n as u32, k as u32) };
+        let generated = match factors {
+            Factors::Bf16 => generate::<Bf16Gemm>(&spec, target),
+            Factors::Fp8 => generate::<Fp8Gemm>(&spec, target),
+        };
+        let (blocks, n_blocks) = (k.div_ceil(128), n.div_ceil(128));
+        let mut elements = |count: usize| match factors {
+            Factors::Bf16 => bf16_bytes(&random.bf16s(count, Style::Wide)),
+            Factors::Fp8 => (0..count).map(|_| (random.below(127) + 128 * random.below(2)) as u8).collect(),
+        };
+        let (a, b) = (elements(rows * k), elements(groups * n * k));
+        Self {
+            factors,
+            spec,
+            kernel: generated.expect("a kernel"),
+            rows,
+            a,
+            a_scales: f32_bytes(&random.f32s(rows * blocks, Style::Normal)),
+            b,
+            b_scales: f32_bytes(&random.f32s(groups * n_blocks * blocks, Style::Normal)),
+            group_of: (0..rows).map(|_| random.below(groups)).collect(),
+        }
+    }
+
+    /// Rows of each group, `groups`, the argument `rows`, and where in A and D each row of the selection stands.
+    fn place(&self, selection: &[usize]) -> (Vec<u32>, u32, Vec<usize>) {
+        let groups = match self.spec.grouping {
+            Grouping::Prefix { groups } | Grouping::Masked { groups } => groups as usize,
+            _ => return (vec![], selection.len() as u32, (0..selection.len()).collect()),
+        };
+        let mut counts = vec![0; groups];
+        let within: Vec<usize> = selection
+            .iter()
+            .map(|row| {
+                counts[self.group_of[*row]] += 1;
+                counts[self.group_of[*row]] - 1
+            })
+            .collect();
+        let starts: Vec<usize> = if let Grouping::Masked { .. } = self.spec.grouping {
+            (0..groups).map(|group| group * selection.len()).collect()
+        } else {
+            (0..groups).map(|group| counts[..group].iter().sum()).collect()
+        };
+        let place = selection.iter().zip(within).map(|(row, within)| starts[self.group_of[*row]] + within);
+        let place = place.collect();
+        let numbers = match self.spec.grouping {
+            Grouping::Masked { .. } => counts.clone(),
+            _ => starts.iter().copied().chain([selection.len()]).collect(),
+        };
+        (numbers.iter().map(|number| *number as u32).collect(), selection.len() as u32, place)
+    }
+}
+
+impl RowFunction for Product {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn run(&self, machine: &mut dyn Machine, selection: &[usize]) -> Vec<Vec<u8>> {
+        let (groups, rows, place) = self.place(selection);
+        let present = match self.spec.grouping {
+            Grouping::Masked { groups } => groups as usize * selection.len(),
+            _ => selection.len(),
+        };
+        let scatter = |bytes: &[u8]| {
+            let row_bytes = bytes.len() / self.rows;
+            let mut placed = vec![0x3c; present * row_bytes];
+            for (row, place) in selection.iter().zip(&place) {
+                placed[place * row_bytes..][..row_bytes]
+                    .copy_from_slice(&bytes[row * row_bytes..][..row_bytes]);
+            }
+            placed
+        };
+        let row_bytes = 4 * self.spec.n as usize;
+        let a = upload(machine, &scatter(&self.a));
+        let a_scales = upload(machine, &scatter(&self.a_scales));
+        let (b, b_scales) = (upload(machine, &self.b), upload(machine, &self.b_scales));
+        let (d, d_f32) = (upload(machine, &[]), upload(machine, &vec![0xa5; present * row_bytes]));
+        let (groups, error) = (upload(machine, &u32_bytes(&groups)), upload(machine, &[0; 4]));
+        let arguments = match self.factors {
+            Factors::Bf16 => Bf16GemmArguments { a, b, d, d_f32, groups, error, rows }.pack(),
+            Factors::Fp8 => {
+                Fp8GemmArguments { a, a_scales, b, b_scales, d, d_f32, groups, error, rows }.pack()
+            }
+        };
+        machine.run(&self.kernel, &arguments).expect("a run");
+        let bytes = machine.download(d_f32, present * row_bytes).expect("results");
+        place.iter().map(|place| bytes[place * row_bytes..][..row_bytes].to_vec()).collect()
+    }
+}
+
+/// Rows of router logits.
+struct Logits {
+    spec: RouterSpec,
+    kernel: Kernel,
+    tokens: usize,
+    x: Vec<u8>,
+    weight: Vec<u8>,
+}
+
+impl Logits {
+    fn new(random: &mut Random, target: Target) -> Self {
+        let (tokens, experts, k) = (10 + random.below(20), 1 + random.below(40), 1 + random.below(300));
+        let spec = RouterSpec { experts: experts as u32, k: k as u32, weight: RouterWeight::F32 };
+        Self {
+            spec,
+            kernel: generate::<Router>(&spec, target).expect("a kernel"),
+            tokens,
+            x: bf16_bytes(&random.bf16s(tokens * k, Style::Wide)),
+            weight: f32_bytes(&random.f32s(experts * k, Style::Normal)),
+        }
+    }
+}
+
+impl RowFunction for Logits {
+    fn rows(&self) -> usize {
+        self.tokens
+    }
+
+    fn run(&self, machine: &mut dyn Machine, selection: &[usize]) -> Vec<Vec<u8>> {
+        let row_bytes = 4 * self.spec.experts as usize;
+        let arguments = RouterArguments {
+            x: upload(machine, &gather(&self.x, 2 * self.spec.k as usize, selection)),
+            weight: upload(machine, &self.weight),
+            weight_bf16: upload(machine, &[]),
+            logits: upload(machine, &vec![0xa5; selection.len() * row_bytes]),
+            tokens: selection.len() as u32,
+        };
+        machine.run(&self.kernel, &arguments.pack()).expect("a run");
+        let bytes = machine.download(arguments.logits, selection.len() * row_bytes).expect("results");
+        bytes.chunks(row_bytes).map(<[u8]>::to_vec).collect()
+    }
+}
+
+#[test]
+fn a_row_has_the_same_bits_in_every_batch() {
+    for (name, prepare) in FAMILIES {
+        for seed in 0..6 {
+            let mut random = Random::new(seed);
+            let target = Target::from_name(random.pick(crate::TARGETS)).expect("a target");
+            let precision = random.pick(&[Precision::Exact, Precision::Hardware]);
+            let machine = |seed| {
+                let options = Options { seed, precision, threads: 1, ..Options::default() };
+                Simulated::new(target, options).expect("a machine")
+            };
+            let rows = prepare(&mut random, target);
+            let all: Vec<usize> = (0..rows.rows()).collect();
+            let expected = rows.run(&mut machine(random.bits()), &all);
+            let alone = vec![random.below(all.len())];
+            let some = (0..1 + random.below(2 * all.len())).map(|_| random.below(all.len())).collect();
+            let backwards = all.iter().rev().copied().collect();
+            for selection in [all.clone(), alone, some, backwards] {
+                let got = rows.run(&mut machine(random.bits()), &selection);
+                for (row, got) in selection.iter().zip(&got) {
+                    assert_eq!(
+                        got, &expected[*row],
+                        "{name}, seed {seed}, {target}: row {row} of {selection:?}"
+                    );
+                }
+            }
+        }
+    }
+}
