@@ -51,7 +51,7 @@ const LARGEST: u32 = 1 << 24;
 
 /// What a product is specialised to. The number of rows is an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct GemmSpec {
     /// Columns of D: outputs of the weight.
     pub n: u32,
@@ -73,7 +73,7 @@ pub struct GemmSpec {
 
 /// The type of D.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Output {
     /// Activations.
     Bf16,
@@ -83,7 +83,7 @@ pub enum Output {
 
 /// How a weight lies in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Order {
     /// `[n, k]`: k contiguous.
     OutputMajor,
@@ -93,7 +93,7 @@ pub enum Order {
 
 /// Which weight a row of A meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Grouping {
     /// One weight for all.
     Dense,
@@ -122,7 +122,7 @@ pub enum Grouping {
 
 /// Slice `i` starts at element `first + i * stride`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Slices {
     /// Of slice 0.
     pub first: u32,

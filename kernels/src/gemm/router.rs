@@ -40,7 +40,7 @@ const LARGEST: u32 = 1 << 20;
 
 /// What router logits are specialised to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct RouterSpec {
     /// Outputs.
     pub experts: u32,
@@ -52,7 +52,7 @@ pub struct RouterSpec {
 
 /// The type of a router's weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum RouterWeight {
     /// binary32.
     F32,
