@@ -67,7 +67,13 @@ pub enum Error {
     Driver(#[from] crate::driver::Error),
     /// There is no kernel for a specialisation.
     #[error(transparent)]
-    Kernel(#[from] rorqual_kernels::KernelError),
+    Catalog(#[from] crate::catalog::CatalogError),
+    /// There are no kernels for a device.
+    #[error("there are no kernels for {target}, expected sm_80 or later")]
+    NoKernels {
+        /// What the device runs.
+        target: rorqual_ptx::target::Target,
+    },
     /// Weights and cache do not fit on the device.
     #[error("the device has {free} bytes free, expected {weights} for the weights and {cache} for the cache")]
     DeviceMemory {

@@ -38,3 +38,22 @@ fn the_bundled_network_replies_as_the_reference_does() {
         }
     }
 }
+
+#[test]
+fn the_catalog_has_every_kernel_of_the_bundled_network() {
+    let checkpoint = bundled();
+    let device = Device::simulated("sm_80".parse().expect("a target")).expect("a device");
+    let network = DeviceNetwork::load(&checkpoint.network, &device, LoadOptions::default(), &mut |_, _| {})
+        .unwrap_or_else(|error| panic!("{error}"));
+    let prompt = vec![vec![0, 10, 17, 9, 18]];
+    let options = GenerateOptions { speculate: true, max_new_tokens: 6, ..GenerateOptions::default() };
+    generate(&network, &prompt, &options, &mut (), &mut ()).unwrap_or_else(|error| panic!("{error}"));
+    let rows = rorqual::catalog::rows();
+    let missing: Vec<String> = network
+        .specs()
+        .into_iter()
+        .filter(|spec| rows.iter().all(|row| row.spec != *spec))
+        .map(|spec| spec.to_json())
+        .collect();
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}

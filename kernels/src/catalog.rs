@@ -5,9 +5,16 @@
 //! shape asks for. An error names the row that is missing.
 
 use crate::any::AnySpec;
+use crate::attention::RecordFormat;
+use crate::attention::append::CacheAppendSpec;
+use crate::attention::combine::MlaCombineSpec;
+use crate::attention::decode::MlaDecodeSpec;
+use crate::attention::gather::CacheGatherSpec;
+use crate::attention::prefill::MlaPrefillSpec;
+use crate::copy::CopyRowsSpec;
 use crate::embedding::EmbeddingSpec;
 use crate::gemm::router::{RouterSpec, RouterWeight};
-use crate::gemm::{GemmSpec, Grouping, Output};
+use crate::gemm::{GemmSpec, Grouping, Order, Output, Slices};
 use crate::moe::combine::CombineSpec;
 use crate::moe::gate::{GateSpec, GroupMethod, Scoring};
 use crate::moe::layout::LayoutSpec;
@@ -16,6 +23,7 @@ use crate::moe::swiglu::SwigluSpec;
 use crate::norm::RmsNormSpec;
 use crate::quant::{Quantize1x128Spec, ScaleLayout};
 use crate::residual::ResidualSpec;
+use crate::rope::{Pairing, RopeSpec};
 use crate::sample::SampleSpec;
 use crate::{ScaleFormat, ValueFormat};
 use rorqual_ptx::target::Target;
@@ -197,6 +205,12 @@ pub fn rows() -> Vec<Row> {
     rows
 }
 
+/// Records of a page of the latent cache, unless the caller says otherwise.
+pub const PAGE_SIZE: u32 = 64;
+
+/// Keys of a stretch of the decode: fixed, so that results do not depend on the batch.
+pub const KEY_CHUNK: u32 = 1024;
+
 /// The targets of [`TARGETS`].
 pub fn targets() -> impl Iterator<Item = Target> {
     TARGETS.iter().filter_map(|(_, name)| Target::from_name(name))
@@ -208,6 +222,7 @@ pub fn targets() -> impl Iterator<Item = Target> {
 pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let mut specs = norms(shape);
     specs.extend(products(shape));
+    specs.extend(attention(shape));
     specs.extend(elementwise(shape));
     specs.extend(mixture(&shape.experts, shape.hidden, shape.fp8));
     specs
@@ -236,6 +251,65 @@ fn norms(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
         specs.push((plain, "norms of state and embedding before the prediction of a second token"));
     }
     specs.into_iter().map(|(spec, reason)| (AnySpec::RmsNorm(spec), reason)).collect()
+}
+
+fn attention(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+    let ModelShape { heads, kv_lora_rank: latent, v_head_dim: value, .. } = *shape;
+    let (nope, rope) = (shape.qk_nope_head_dim, shape.qk_rope_head_dim);
+    let (query, record_width, head_rows) = (nope + rope, latent + rope, nope + value);
+    let (record, page_size, chunk) = (RecordFormat::Bf16, PAGE_SIZE, KEY_CHUNK);
+    let rotation = RopeSpec {
+        width: rope,
+        heads,
+        head_pitch: query,
+        token_pitch: heads * query,
+        offset: nope,
+        pairing: Pairing::Interleaved,
+    };
+    let append = CacheAppendSpec { latent, rope, latent_pitch: latent, key_pitch: record_width, record };
+    let slices = |first, stride| Slices { first, stride };
+    let absorb = GemmSpec {
+        grouping: Grouping::Batched {
+            batches: heads,
+            a: slices(0, query),
+            b: slices(0, head_rows * latent),
+            d: slices(0, record_width),
+        },
+        b_order: Order::InputMajor,
+        a_pitch: heads * query,
+        b_pitch: latent,
+        d_pitch: heads * record_width,
+        ..GemmSpec::new(latent, nope)
+    };
+    let expand = GemmSpec {
+        grouping: Grouping::Batched {
+            batches: heads,
+            a: slices(0, latent),
+            b: slices(nope * latent, head_rows * latent),
+            d: slices(0, value),
+        },
+        a_pitch: heads * latent,
+        d_pitch: heads * value,
+        ..GemmSpec::new(value, latent)
+    };
+    let rotated = CopyRowsSpec { width: rope, from_pitch: query, to_pitch: record_width };
+    vec![
+        (AnySpec::Rope(rotation), "rotation of the queries"),
+        (AnySpec::CacheAppend(append), "records of new tokens"),
+        (AnySpec::CacheGather(CacheGatherSpec { latent, rope, page_size, record }), "records of a prompt"),
+        (
+            AnySpec::MlaPrefill(MlaPrefillSpec { heads, nope, rope, value, lse: false }),
+            "attention of a prompt",
+        ),
+        (AnySpec::Bf16Gemm(absorb), "queries in latent space"),
+        (AnySpec::CopyRows(rotated), "rotated part of queries in latent space"),
+        (
+            AnySpec::MlaDecode(MlaDecodeSpec { heads, latent, rope, page_size, record, chunk }),
+            "attention of generated tokens",
+        ),
+        (AnySpec::MlaCombine(MlaCombineSpec { heads, latent, chunk }), "its stretches merged"),
+        (AnySpec::Bf16Gemm(expand), "values of latents"),
+    ]
 }
 
 fn elementwise(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
@@ -331,7 +405,9 @@ fn products(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     specs.push((AnySpec::Bf16Gemm(head), "logits of the tokens"));
     if shape.mtp {
         let join = GemmSpec::new(hidden, 2 * hidden);
-        specs.push((AnySpec::Bf16Gemm(join), "state and embedding joined for a second token"));
+        specs.push((scaled(join), "state and embedding joined for a second token"));
+        let halves = CopyRowsSpec { width: hidden, from_pitch: hidden, to_pitch: 2 * hidden };
+        specs.push((AnySpec::CopyRows(halves), "state and embedding side by side"));
     }
     specs
 }

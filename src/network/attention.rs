@@ -14,14 +14,12 @@ use rorqual_kernels::attention::combine::{MlaCombine, MlaCombineArguments, MlaCo
 use rorqual_kernels::attention::decode::{MlaDecode, MlaDecodeArguments, MlaDecodeSpec};
 use rorqual_kernels::attention::gather::{CacheGather, CacheGatherArguments, CacheGatherSpec};
 use rorqual_kernels::attention::prefill::{MlaPrefill, MlaPrefillArguments, MlaPrefillSpec};
+use rorqual_kernels::catalog::KEY_CHUNK;
 use rorqual_kernels::gemm::{Bf16Gemm, Bf16GemmArguments, GemmSpec, Grouping, Order, Slices};
 use rorqual_kernels::rope::{Pairing, Rope, RopeArguments, RopeSpec};
 
 /// Transformers and DeepSeek's code ignore `rms_norm_eps` here.
 const LATENT_NORM_EPSILON: f32 = 1e-6;
-
-/// Keys that a CTA of the decode takes; fixed, so that results do not depend on the batch.
-const CHUNK: u32 = 1024;
 
 /// The query projection.
 #[derive(Debug)]
@@ -392,7 +390,7 @@ impl Attention {
         around: Surroundings<'_>,
     ) -> Result<Buffer<bf16>> {
         let (heads, latent) = (self.spec.heads, self.spec.latent);
-        let splits = absorbed.longest_key.div_ceil(CHUNK as usize);
+        let splits = absorbed.longest_key.div_ceil(KEY_CHUNK as usize);
         let stretches = absorbed.rows * splits * heads;
         let mut outputs: Buffer<f32> = operations.allocate(stretches * latent)?;
         let mut maxima: Buffer<f32> = operations.allocate(stretches)?;
@@ -405,7 +403,7 @@ impl Attention {
                 rope: self.spec.rope as u32,
                 page_size: around.pool.page_size() as u32,
                 record: RecordFormat::Bf16,
-                chunk: CHUNK,
+                chunk: KEY_CHUNK,
             };
             let mut error = operations.error();
             let arguments = MlaDecodeArguments {
@@ -440,7 +438,7 @@ impl Attention {
         }
         let mut out = operations.allocate(absorbed.rows * heads * latent)?;
         let mut lse: Buffer<f32> = operations.allocate(absorbed.rows * heads)?;
-        let spec = MlaCombineSpec { heads: heads as u32, latent: latent as u32, chunk: CHUNK };
+        let spec = MlaCombineSpec { heads: heads as u32, latent: latent as u32, chunk: KEY_CHUNK };
         let arguments = MlaCombineArguments {
             partial_outputs: outputs.address(),
             partial_maxima: maxima.address(),

@@ -18,6 +18,7 @@ use crate::reference::gate::Routing;
 use crate::reference::mla::Form;
 use crate::reference::model::{Block, FeedForward};
 use crate::reference::{InputError, Model, Observer};
+use rorqual_kernels::catalog::PAGE_SIZE;
 use std::sync::{Mutex, PoisonError};
 
 /// How much memory the cache gets.
@@ -31,7 +32,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { cache_tokens: 8192, page_size: 64 }
+        Self { cache_tokens: 8192, page_size: PAGE_SIZE as usize }
     }
 }
 
@@ -135,6 +136,11 @@ impl DeviceNetwork {
             model: model.clone(),
             operations,
         })
+    }
+
+    /// The specialisations of the kernels that have run so far, in no order.
+    pub fn specs(&self) -> Vec<crate::catalog::AnySpec> {
+        self.operations.executor.specs()
     }
 
     /// Its device.
