@@ -105,7 +105,8 @@ mod tests {
     #[test]
     fn every_rule_is_named() {
         assert_eq!(check(&map()), Ok(()));
-        let broken: [(&str, &dyn Fn(&mut TensorMap)); 9] = [
+        type Break<'a> = &'a dyn Fn(&mut TensorMap);
+        let broken: [(&str, Break<'_>); 9] = [
             ("dimensions", &|map| map.extents.clear()),
             ("stride", &|map| map.strides_bytes.clear()),
             ("box has an extent", &|map| map.box_extents.push(1)),

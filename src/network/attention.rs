@@ -25,7 +25,15 @@ const LATENT_NORM_EPSILON: f32 = 1e-6;
 #[derive(Debug)]
 enum Query {
     Direct(Linear),
-    LowRank { down: Linear, norm: Buffer<f32>, up: Linear },
+    LowRank(Box<LowRank>),
+}
+
+/// `up * norm(down * x)`.
+#[derive(Debug)]
+struct LowRank {
+    down: Linear,
+    norm: Buffer<f32>,
+    up: Linear,
 }
 
 /// One attention layer on the device.
@@ -60,11 +68,11 @@ impl Attention {
         let vector = |values: &[f32]| stream.upload(values.len(), values);
         let query = match &mla.query {
             QueryProjection::Direct(weight) => Query::Direct(Linear::upload(stream, weight)?),
-            QueryProjection::LowRank { down, norm, up } => Query::LowRank {
+            QueryProjection::LowRank { down, norm, up } => Query::LowRank(Box::new(LowRank {
                 down: Linear::upload(stream, down)?,
                 norm: vector(norm)?,
                 up: Linear::upload(stream, up)?,
-            },
+            })),
         };
         let kv_b_proj = Linear::upload(stream, &mla.kv_b_proj)?;
         let kv_b_bf16 = if kv_b_proj.is_fp8() {
@@ -88,7 +96,7 @@ impl Attention {
     pub fn takes_fp8(&self) -> bool {
         let query = match &self.query {
             Query::Direct(weight) => weight,
-            Query::LowRank { down, .. } => down,
+            Query::LowRank(low) => &low.down,
         };
         query.is_fp8() || self.kv_a_proj.is_fp8()
     }
@@ -124,7 +132,8 @@ impl Attention {
     ) -> Result<Buffer<bf16>> {
         let mut queries = match &self.query {
             Query::Direct(weight) => operations.linear(x, weight)?,
-            Query::LowRank { down, norm, up } => {
+            Query::LowRank(low_rank) => {
+                let LowRank { down, norm, up } = &**low_rank;
                 let low = operations.linear(x, down)?;
                 let shape = (x.rows, LATENT_NORM_EPSILON, up.is_fp8());
                 let mut low = operations.rms_norm(low.view(), down.n, None, norm, shape)?;

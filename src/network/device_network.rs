@@ -163,10 +163,6 @@ impl DeviceNetwork {
 
     /// One block, in place on the residual stream `[rows, hidden]`. `addend` is what the layer before has to add to
     /// the stream; the result is what this one has.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what a block reads: its weights, the batch and where to record it"
-    )]
     fn block(
         &self,
         block: &DeviceBlock,
