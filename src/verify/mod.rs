@@ -8,6 +8,7 @@ pub mod attention;
 pub mod bytes;
 pub mod cache;
 pub mod compare;
+pub mod copy;
 pub mod embedding;
 pub mod gemm;
 pub mod mla_decode;
@@ -104,6 +105,7 @@ pub struct Family {
 /// Every family.
 pub const FAMILIES: &[Family] = &[
     Family { name: "rms_norm", run: norm::run },
+    Family { name: "copy_rows", run: copy::run },
     Family { name: "gemm_bf16", run: gemm::run_bf16 },
     Family { name: "gemm_fp8", run: gemm::run_fp8 },
     Family { name: "router", run: gemm::run_router },
