@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`contract`] | arguments, grid and shared memory: what a launch must know, stated once |
 //! | [`builder`], [`value`], [`pointer`], [`control`] | instructions, arithmetic, memory, branches |
-//! | [`layout`], [`swizzle`], [`run`] | where elements lie, as values |
+//! | [`layout`], [`swizzle`], [`tile`], [`run`] | where elements lie, as values |
 //! | [`warp`], [`barrier`], [`shared`] | what threads do together |
 //! | [`async_copy`], [`mbarrier`], [`pipeline`], [`tma`] | copies behind the back of the threads |
 //! | [`mma`], [`mod@format`] | matrix products; FP8, bf16 and f16 as f32 |
@@ -122,6 +122,7 @@ pub mod pointer;
 pub mod run;
 pub mod shared;
 pub mod swizzle;
+pub mod tile;
 pub mod tma;
 pub mod top_k;
 pub mod value;
