@@ -24,7 +24,8 @@ pub struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Let the bundled checkpoint do sums, and check them (the default)
+    /// Generate the kernels, check every family, and let the bundled checkpoint do sums on a device and on the reference
+    /// path (the default)
     Demo(DemoArguments),
     /// Continue a prompt
     Generate(GenerateArguments),
@@ -44,6 +45,9 @@ pub struct DemoArguments {
     /// Checkpoint directory; the one in `assets` of the checkout, if nothing is said
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// Cases of each kernel family; 0 checks none
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
+    pub cases: u64,
     /// How to run it
     #[command(flatten)]
     pub run: RunArguments,
@@ -172,12 +176,16 @@ pub struct PromptArguments {
 /// How to run the network, whatever for.
 #[derive(Args, Clone, Debug)]
 pub struct RunArguments {
-    /// Device: reference, sim[:N] or cuda[:I]
-    #[arg(long, value_name = "DEVICE", default_value_t)]
-    pub device: Device,
-    /// Where values are rounded
-    #[arg(long, value_enum, default_value_t)]
-    pub precision: PrecisionArgument,
+    /// Device: reference, sim or cuda[:I]; the reference path, if nothing is said, and of the demo the first GPU, else a
+    /// simulated one
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<Device>,
+    /// What a simulated device is; sm_90a, if nothing is said
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<Target>,
+    /// Where the reference path rounds values; f32, if nothing is said. A device always rounds as its kernels do
+    #[arg(long, value_enum)]
+    pub precision: Option<PrecisionArgument>,
     /// Threads of the reference path; as many as there are cores, which is also the most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub threads: Option<u16>,
@@ -205,10 +213,9 @@ fn parse_ids(text: &str) -> Result<TokenIds, String> {
 }
 
 /// Where values are rounded; see `rorqual::reference::Precision`.
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArgument {
     /// The mathematics, in f32
-    #[default]
     F32,
     /// The rounding points of the GPU kernels
     Kernel,
@@ -234,10 +241,9 @@ impl From<PrecisionArgument> for Precision {
 }
 
 /// A device that can be asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
     /// The CPU reference path.
-    #[default]
     Reference,
     /// So many simulated GPUs.
     Simulated(u32),

@@ -1,32 +1,40 @@
-//! What the commands share: the device, the checkpoint, the prompt.
+//! What the commands share: the checkpoint, the prompt, and the network on a device.
 
 use std::path::Path;
 
+use rorqual::driver;
 use rorqual::model::{OpenOptions, Pretrained, Tokenizer};
+use rorqual::network::{DeviceNetwork, LoadOptions};
 
-use crate::arguments::{Device, PromptArguments, RunArguments};
+use crate::arguments::{PrecisionArgument, PromptArguments};
 use crate::failure::Failure;
 use crate::progress::Bars;
 
-/// Makes the device ready: only the reference path can run the network so far.
-pub fn select_device(arguments: &RunArguments) -> Result<(), Failure> {
-    if arguments.device != Device::Reference {
-        let device = arguments.device;
-        return Err(Failure::input(format_args!("device {device} is not available, expected reference")));
-    }
-    // More threads than cores would only wait for each other.
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = arguments.threads.map_or(cores, |threads| cores.min(threads.into()));
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().map_err(Failure::input)?;
-    Ok(())
-}
-
 /// Opens the checkpoint in `directory`.
-pub fn open(directory: &Path, arguments: &RunArguments, bars: &mut Bars) -> Result<Pretrained, Failure> {
-    let options = OpenOptions { precision: arguments.precision.into(), ..OpenOptions::default() };
+pub fn open(directory: &Path, precision: PrecisionArgument, bars: &mut Bars) -> Result<Pretrained, Failure> {
+    let options = OpenOptions { precision: precision.into(), ..OpenOptions::default() };
     let opened = Pretrained::open(directory, options, &mut |step| bars.opening(step));
     bars.clear();
     Ok(opened?)
+}
+
+/// Brings the network to a device, with a cache for sequences that have so many tokens at most.
+pub fn bring(
+    checkpoint: &Pretrained,
+    device: &driver::Device,
+    sequences: impl IntoIterator<Item = usize>,
+    bars: &mut Bars,
+) -> Result<DeviceNetwork, Failure> {
+    let page_size = LoadOptions::default().page_size;
+    let positions = checkpoint.network.config().max_position_embeddings;
+    // A sequence has whole pages.
+    let room = |tokens: usize| tokens.min(positions).next_multiple_of(page_size);
+    let cache_tokens = sequences.into_iter().map(room).sum();
+    let options = LoadOptions { cache_tokens, page_size };
+    let on_layer = &mut |number, count| bars.show("upload", number, count);
+    let network = DeviceNetwork::load(&checkpoint.network, device, options, on_layer);
+    bars.clear();
+    Ok(network?)
 }
 
 /// The tokeniser, where the checkpoint has one.

@@ -4,6 +4,8 @@ use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use rorqual::driver;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -50,7 +52,20 @@ pub fn say(line: fmt::Arguments<'_>) {
 
 impl From<rorqual::Error> for Failure {
     fn from(error: rorqual::Error) -> Self {
-        Self::input(error)
+        match error {
+            rorqual::Error::Driver(error) => error.into(),
+            error => Self::input(error),
+        }
+    }
+}
+
+impl From<driver::Error> for Failure {
+    fn from(error: driver::Error) -> Self {
+        match error {
+            error if error.is_inconclusive() => Self::Inconclusive(error.to_string()),
+            error @ driver::Error::Simulated { .. } => Self::Check(error.to_string()),
+            error => Self::input(error),
+        }
     }
 }
 

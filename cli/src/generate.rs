@@ -8,9 +8,10 @@ use rorqual::model::generate::{GenerateOptions, Progress, StopReason, generate};
 use serde::Serialize;
 
 use crate::arguments::GenerateArguments;
-use crate::checkpoint::{open, prompt_ids, select_device, tokenizer};
+use crate::checkpoint::{bring, open, prompt_ids, tokenizer};
 use crate::failure::{Failure, say};
 use crate::memory::peak_resident_bytes;
+use crate::place::Place;
 use crate::progress::Bars;
 
 /// What `--json` prints.
@@ -43,10 +44,11 @@ struct Speculation {
 /// Generates.
 pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
     arguments.sampling().validate().map_err(Failure::input)?;
-    select_device(&arguments.run)?;
+    let place = Place::asked_for(&arguments.run)?;
     let mut bars = Bars::new(arguments.run.quiet);
-    let checkpoint = open(&arguments.model, &arguments.run, &mut bars)?;
+    let checkpoint = open(&arguments.model, place.precision, &mut bars)?;
     let prompt = prompt_ids(&arguments.prompt, &checkpoint)?;
+    checkpoint.network.check_prompt(&prompt)?;
     let tokenizer = tokenizer(&checkpoint)?;
     let options = GenerateOptions {
         max_new_tokens: arguments.max_new_tokens,
@@ -54,6 +56,11 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
         stop_ids: if arguments.ignore_eos { Vec::new() } else { checkpoint.stop_ids.clone() },
         speculate: arguments.speculate,
         ..GenerateOptions::default()
+    };
+    let tokens = prompt.len().saturating_add(arguments.max_new_tokens);
+    let on_device = match &place.device {
+        Some(device) => Some(bring(&checkpoint, device, [tokens], &mut bars)?),
+        None => None,
     };
     let streams = !arguments.run.json && stdout().is_terminal();
     let mut watcher = Watcher {
@@ -64,8 +71,11 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
         printed: 0,
         failure: None,
     };
-    let generations =
-        generate(&checkpoint.network, std::slice::from_ref(&prompt), &options, &mut watcher, &mut ())?;
+    let prompts = std::slice::from_ref(&prompt);
+    let generations = match &on_device {
+        Some(network) => generate(network, prompts, &options, &mut watcher, &mut ())?,
+        None => generate(&checkpoint.network, prompts, &options, &mut watcher, &mut ())?,
+    };
     watcher.bars.clear();
     if let Some(failure) = watcher.failure {
         return Err(failure);
@@ -85,8 +95,8 @@ pub fn run(arguments: &GenerateArguments) -> Result<(), Failure> {
                 StopReason::MaxNewTokens => "max_new_tokens",
                 StopReason::PositionsExhausted => "positions_exhausted",
             },
-            device: arguments.run.device.to_string(),
-            precision: arguments.run.precision.name(),
+            device: place.to_string(),
+            precision: place.precision.name(),
             prefill_seconds: generations.prefill.as_secs_f64(),
             decode_seconds: generations.decode.as_secs_f64(),
             decode_passes: generations.decode_passes,

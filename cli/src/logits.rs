@@ -5,36 +5,31 @@ use std::io::{self, Write, stdout};
 use std::path::{Path, PathBuf};
 
 use rorqual::model::generate::DEFAULT_PREFILL_CHUNK;
-use rorqual::reference::Segment;
+use rorqual::network::{Cache, Network, Segment};
 use rorqual::reference::mla::Form;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use serde_json::json;
 
 use crate::arguments::LogitsArguments;
-use crate::checkpoint::{open, prompt_ids, select_device};
+use crate::checkpoint::{bring, open, prompt_ids};
 use crate::failure::{Failure, say};
+use crate::place::Place;
 use crate::progress::Bars;
 
 /// Computes and writes the logits.
 pub fn run(arguments: &LogitsArguments) -> Result<(), Failure> {
-    select_device(&arguments.run)?;
+    let place = Place::asked_for(&arguments.run)?;
     let mut bars = Bars::new(arguments.run.quiet);
-    let checkpoint = open(&arguments.model, &arguments.run, &mut bars)?;
-    let network = &checkpoint.network;
+    let checkpoint = open(&arguments.model, place.precision, &mut bars)?;
     let prompt = prompt_ids(&arguments.prompt, &checkpoint)?;
-    network.check_prompt(&prompt)?;
+    checkpoint.network.check_prompt(&prompt)?;
     let target = Target::new(&arguments.out, &arguments.model)?;
 
-    let vocab = network.config().vocab_size;
-    let mut cache = network.new_cache();
-    let mut bytes = Vec::with_capacity(prompt.len() * vocab * size_of::<f32>());
-    for tokens in prompt.chunks(DEFAULT_PREFILL_CHUNK) {
-        bars.show("prompt", cache.tokens(), prompt.len());
-        let segment = Segment { tokens, form: Form::Naive, cache: &mut cache };
-        let states = network.forward(&mut [segment], &mut ())?;
-        bytes.extend(network.logits(&states).into_iter().flat_map(f32::to_le_bytes));
-    }
-    bars.clear();
+    let vocab = checkpoint.network.config().vocab_size;
+    let bytes = match &place.device {
+        Some(device) => logits(&bring(&checkpoint, device, [prompt.len()], &mut bars)?, &prompt, &mut bars)?,
+        None => logits(&checkpoint.network, &prompt, &mut bars)?,
+    };
     let view = TensorView::new(Dtype::F32, vec![prompt.len(), vocab], &bytes).map_err(Failure::input)?;
     let file = serialize([("logits", view)], None).map_err(Failure::input)?;
     target.write(&file)?;
@@ -46,6 +41,20 @@ pub fn run(arguments: &LogitsArguments) -> Result<(), Failure> {
         say(format_args!("{out}: logits f32 [{}, {vocab}]", prompt.len()));
     }
     Ok(())
+}
+
+/// The logits of every position, `[tokens, vocab]`, as bytes.
+fn logits(network: &impl Network, prompt: &[u32], bars: &mut Bars) -> Result<Vec<u8>, Failure> {
+    let mut cache = network.new_cache();
+    let mut bytes = Vec::with_capacity(prompt.len() * network.config().vocab_size * size_of::<f32>());
+    for tokens in prompt.chunks(DEFAULT_PREFILL_CHUNK) {
+        bars.show("prompt", cache.tokens(), prompt.len());
+        let segment = Segment { tokens, form: Form::Naive, cache: &mut cache };
+        let states = network.forward(&mut [segment], &mut ())?;
+        bytes.extend(network.logits(&states)?.into_iter().flat_map(f32::to_le_bytes));
+    }
+    bars.clear();
+    Ok(bytes)
 }
 
 /// A file to write, known to be writable before the work begins.

@@ -13,7 +13,10 @@ mod failure;
 mod generate;
 mod logits;
 mod memory;
+mod place;
 mod progress;
+mod speed;
+mod sums;
 mod verify;
 
 use std::process::ExitCode;

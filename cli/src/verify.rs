@@ -1,6 +1,6 @@
 //! `rorqual verify`: every kernel family against the CPU reference, on random cases.
 
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, Write, stdout};
 use std::time::{Duration, Instant};
 
 use rorqual::driver;
@@ -9,13 +9,14 @@ use rorqual::verify::random::Random;
 use rorqual::verify::simulated::Simulated;
 use rorqual::verify::{FAMILIES, Family, MachineError, Passed};
 use rorqual::verify::{Failure as CaseFailure, Machine};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::{Device, VerifyArguments};
 use crate::failure::Failure;
+use crate::progress::Bars;
 
 /// What came of a family.
-struct Outcome {
+pub struct Outcome {
     family: &'static str,
     /// Cases that passed.
     passed: u64,
@@ -42,22 +43,25 @@ pub fn run(arguments: &VerifyArguments) -> Result<(), Failure> {
         return Err(Failure::input("--cases is 0, expected at least 1"));
     }
     let machines = Machines::open(*device)?;
-    let mut outcomes = Vec::new();
-    for family in families {
-        if !json && stderr().is_terminal() {
-            eprint!("\r\x1b[K{} ...", family.name);
-        }
-        outcomes.push(check(family, *seed, *cases, &machines));
-    }
-    if !json && stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
+    let mut bars = Bars::new(*json);
+    let check = |family: &&Family| check(family, *seed, *cases, &machines, &mut bars);
+    let outcomes: Vec<Outcome> = families.iter().map(check).collect();
+    bars.clear();
+    let mut out = stdout().lock();
     if *json {
-        print_json(*device, &outcomes)?
+        writeln!(out, "{}", json!({"device": device.to_string(), "families": to_json(&outcomes)}))?;
     } else {
-        print_table(*device, &outcomes)?
+        print_table(&device.to_string(), &outcomes, &mut out)?;
     }
     verdict(&outcomes)
+}
+
+/// Checks every family on a device.
+pub fn check_all(device: &driver::Device, cases: u64, bars: &mut Bars) -> Vec<Outcome> {
+    let machines = Machines::Device(device.clone());
+    let outcomes = FAMILIES.iter().map(|family| check(family, 0, cases, &machines, bars)).collect();
+    bars.clear();
+    outcomes
 }
 
 /// Where machines come from.
@@ -75,9 +79,7 @@ impl Machines {
             Device::Simulated(count) => Err(Failure::input(format_args!(
                 "device sim:{count} is not available: every family runs on one device, expected sim or sim:1"
             ))),
-            Device::Cuda(ordinal) => {
-                Ok(Self::Device(driver::Device::open(ordinal as usize).map_err(Failure::input)?))
-            }
+            Device::Cuda(ordinal) => Ok(Self::Device(driver::Device::open(ordinal as usize)?)),
             Device::Reference => Err(Failure::input(
                 "device reference is what kernels are compared with, expected sim, cuda or cuda:I",
             )),
@@ -95,11 +97,13 @@ impl Machines {
 }
 
 /// Runs the cases of a family up to the first that does not pass.
-fn check(family: &Family, first: u64, cases: u64, machines: &Machines) -> Outcome {
+fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mut Bars) -> Outcome {
     let start = Instant::now();
     let mut outcome =
         Outcome { family: family.name, passed: 0, worst: None, time: Duration::ZERO, failure: None };
-    for seed in (0..cases).map(|case| first.wrapping_add(case)) {
+    for case in 0..cases {
+        bars.show(family.name, case as usize, cases as usize);
+        let seed = first.wrapping_add(case);
         match machines.run(family, seed) {
             Ok(passed) => {
                 outcome.passed += 1;
@@ -117,8 +121,8 @@ fn check(family: &Family, first: u64, cases: u64, machines: &Machines) -> Outcom
     outcome
 }
 
-fn print_table(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
-    let mut out = stdout().lock();
+/// Prints what came of the families, a line for each.
+pub fn print_table(device: &str, outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
         "on {device}, against the CPU reference; errors in units of the tolerance of their element\n"
@@ -131,12 +135,13 @@ fn print_table(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
         };
         let failed = if failure.is_some() { ", then a failure" } else { "" };
         let seconds = time.as_secs_f64();
-        writeln!(out, "{family:22} {passed:>6} {error:>8} {seconds:>6.1} s  {kernel}{failed}")?;
+        writeln!(out, "{family:22} {passed:>6} {error:>8} {seconds:>6.2} s  {kernel}{failed}")?;
     }
     Ok(())
 }
 
-fn print_json(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
+/// What came of the families, for programs.
+pub fn to_json(outcomes: &[Outcome]) -> Vec<Value> {
     let family = |outcome: &Outcome| {
         let Outcome { family, passed, worst, time, failure } = outcome;
         json!({
@@ -154,9 +159,7 @@ fn print_json(device: Device, outcomes: &[Outcome]) -> Result<(), Failure> {
             })),
         })
     };
-    let families: Vec<_> = outcomes.iter().map(family).collect();
-    writeln!(stdout().lock(), "{}", json!({"device": device.to_string(), "families": families}))?;
-    Ok(())
+    outcomes.iter().map(family).collect()
 }
 
 const fn is_inconclusive(failure: &CaseFailure) -> bool {
@@ -164,7 +167,7 @@ const fn is_inconclusive(failure: &CaseFailure) -> bool {
 }
 
 /// A wrong kernel weighs more than one that could not be judged.
-fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
+pub fn verdict(outcomes: &[Outcome]) -> Result<(), Failure> {
     let failures = |inconclusive: bool| -> Vec<String> {
         let failed = outcomes.iter().filter_map(|outcome| Some((outcome.family, outcome.failure.as_ref()?)));
         let kind = failed.filter(|(_, (_, failure))| is_inconclusive(failure) == inconclusive);

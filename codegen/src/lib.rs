@@ -8,7 +8,7 @@
 //! | to read | for |
 //! |---|---|
 //! | [`contract`] | arguments, grid and shared memory: what a launch must know, stated once |
-//! | [`builder`], [`value`], [`pointer`], [`control`] | instructions, arithmetic, memory, branches |
+//! | [`builder`], [`value`], [`mod@pointer`], [`control`] | instructions, arithmetic, memory, branches |
 //! | [`layout`], [`swizzle`], [`tile`], [`run`] | where elements lie, as values |
 //! | [`warp`], [`barrier`], [`shared`] | what threads do together |
 //! | [`async_copy`], [`mbarrier`], [`pipeline`], [`tma`] | copies behind the back of the threads |

@@ -8,7 +8,7 @@
 //! magnitude included), so that the device knows nothing of frequencies. A CTA takes a token, a thread some
 //! neighbouring pairs of a head at a time. Products and sums are rounded one by one, as in the reference: same bits.
 //!
-//! A token whose position lies behind the table keeps its row, and [`POSITION`](crate::device_error::POSITION) is raised.
+//! A token whose position lies behind the table keeps its row, and [`POSITION`] is raised.
 //!
 //! Source: YaRN (Peng et al., 2023). Oracle: the reference's `rotate_pairs` and `rotate_halves`.
 
@@ -57,7 +57,7 @@ rorqual_codegen::arguments! {
         table: In<f32>,
         /// `[tokens]`
         positions: In<u32>,
-        /// One word, to which [`POSITION`](crate::device_error::POSITION) is raised.
+        /// One word, to which [`POSITION`] is raised.
         error: InOut<u32>,
         /// Rows.
         tokens: u32,

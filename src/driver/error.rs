@@ -238,6 +238,19 @@ pub enum ArgumentError {
 }
 
 impl Error {
+    /// Whether it leaves open if a kernel is wrong: the simulator lacks what it needs, or a budget ran out.
+    #[must_use]
+    pub fn is_inconclusive(&self) -> bool {
+        match self {
+            #[cfg(feature = "sim")]
+            Self::Simulated { reports, .. } => reports.first().is_some_and(|report| {
+                use rorqual_sim::Verdict;
+                matches!(report.rule.verdict(), Verdict::Unsupported | Verdict::Limit)
+            }),
+            _ => false,
+        }
+    }
+
     /// The line of the PTX text that is to blame, where one is known.
     #[must_use]
     pub fn line(&self) -> Option<u32> {

@@ -31,7 +31,9 @@ impl OnDevice {
 
 impl From<Error> for MachineError {
     fn from(error: Error) -> Self {
-        Self::Wrong(error.to_string())
+        let inconclusive = error.is_inconclusive();
+        let message = error.to_string();
+        if inconclusive { Self::Inconclusive(message) } else { Self::Wrong(message) }
     }
 }
 

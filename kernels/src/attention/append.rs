@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The latent is normalised already, the key is rotated here (pairs side by side). Formats are in
-//! [`RecordFormat`](super::RecordFormat). A CTA takes a token; a thread runs of 8 elements of the latent, so that 16
+//! [`RecordFormat`]. A CTA takes a token; a thread runs of 8 elements of the latent, so that 16
 //! lanes hold the 128 codes of a scale. The record of slot [`NO_SLOT`] is not written; a slot outside the pool or a
 //! position behind the table raises an error and writes nothing. Tokens of a launch have different slots.
 //!
@@ -61,7 +61,7 @@ rorqual_codegen::arguments! {
         slots: In<u32>,
         /// The pool, `[slot_count]` records.
         pool: InOut<u8>,
-        /// One word, to which [`PAGE`](crate::device_error::PAGE) and [`POSITION`](crate::device_error::POSITION) are raised.
+        /// One word, to which [`PAGE`] and [`POSITION`] are raised.
         error: InOut<u32>,
         /// Rows.
         tokens: u32,

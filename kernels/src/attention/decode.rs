@@ -84,12 +84,12 @@ rorqual_codegen::arguments! {
         partial_maxima: Out<f32>,
         /// Sums of the weights, `[tokens, splits, heads]`.
         partial_sums: Out<f32>,
-        /// One word, to which [`PAGE`](crate::device_error::PAGE) and [`SEQUENCE`](crate::device_error::SEQUENCE) are raised.
+        /// One word, to which [`PAGE`] and [`SEQUENCE`] are raised.
         error: InOut<u32>,
         /// Query tokens.
         tokens: u32,
         /// Stretches of the longest sequence, or more; at most 65535. What a token sees behind them is left out and
-        /// raises [`SEQUENCE`](crate::device_error::SEQUENCE).
+        /// raises [`SEQUENCE`].
         splits: u32,
         /// Pages of the pool.
         pages: u32,

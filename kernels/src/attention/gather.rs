@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A CTA takes 16 keys of a sequence, 8 threads a key, 16 bytes of the result at a time. Keys whose page is outside the
-//! pool or the block table become zeros, and [`PAGE`](crate::device_error::PAGE) is raised; a sequence whose rows are not all within the
-//! result raises [`SEQUENCE`](crate::device_error::SEQUENCE) and is left out.
+//! pool or the block table become zeros, and [`PAGE`] is raised; a sequence whose rows are not all within the
+//! result raises [`SEQUENCE`] and is left out.
 //!
 //! Oracle: the records' values, spelled out beside the cases.
 
@@ -51,7 +51,7 @@ rorqual_codegen::arguments! {
         latents: Out<Bf16>,
         /// `[keys, rope]`, rotated.
         shared_keys: Out<Bf16>,
-        /// One word, to which [`PAGE`](crate::device_error::PAGE) and [`SEQUENCE`](crate::device_error::SEQUENCE) are raised.
+        /// One word, to which [`PAGE`] and [`SEQUENCE`] are raised.
         error: InOut<u32>,
         /// Pages of the pool.
         pages: u32,

@@ -16,7 +16,7 @@
 //! a key and others do not, the values that are not finite are taken out of the product and then added, key by key, for
 //! the queries that see them. The finite sums are those of the usual way, bit for bit.
 //!
-//! A sequence whose rows are not within the tensors, or with more queries than keys, raises [`SEQUENCE`](crate::device_error::SEQUENCE); its
+//! A sequence whose rows are not within the tensors, or with more queries than keys, raises [`SEQUENCE`]; its
 //! results are not written.
 //!
 //! Oracle: a plain loop beside the cases that rounds as the reference's `naive` does.
@@ -77,7 +77,7 @@ rorqual_codegen::arguments! {
         output: Out<Bf16>,
         /// Natural logarithms of the sums of `exp(score)`, `[tokens, heads]`; not touched without `lse`.
         lse: Out<f32>,
-        /// One word, to which [`SEQUENCE`](crate::device_error::SEQUENCE) is raised.
+        /// One word, to which [`SEQUENCE`] is raised.
         error: InOut<u32>,
         /// Rows of `queries`.
         tokens: u32,
@@ -85,7 +85,7 @@ rorqual_codegen::arguments! {
         keys: u32,
         /// Sequences, at most 65535.
         sequences: u32,
-        /// Queries of the longest sequence, or more; a sequence with more of them raises [`SEQUENCE`](crate::device_error::SEQUENCE).
+        /// Queries of the longest sequence, or more; a sequence with more of them raises [`SEQUENCE`].
         longest: u32,
         /// Multiplies the scores.
         softmax_scale: f32,
