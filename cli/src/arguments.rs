@@ -48,6 +48,9 @@ pub struct DemoArguments {
     /// Cases of each kernel family; 0 checks none
     #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     pub cases: u64,
+    /// Sums to do; all 16, if nothing is said
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
+    pub sums: Option<u16>,
     /// How to run it
     #[command(flatten)]
     pub run: RunArguments,

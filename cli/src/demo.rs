@@ -80,7 +80,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     };
     let mut bars = Bars::new(arguments.run.quiet);
     let checkpoint = open(&directory, place.precision, &mut bars)?;
-    let prompts = prompts(&checkpoint)?;
+    let prompts = prompts(&checkpoint, arguments.sums)?;
     // For programs there is one object at the end.
     let mut out: Box<dyn Write> =
         if arguments.run.json { Box::new(io::sink()) } else { Box::new(stdout().lock()) };

@@ -11,11 +11,17 @@ use serde::Serialize;
 /// How fast a run was.
 #[derive(Serialize)]
 pub struct Speed {
+    /// Tokens of all prompts.
     pub prompt_tokens: usize,
+    /// Up to the first token of each sequence.
     pub prompt_tokens_per_second: f64,
+    /// Tokens of all sequences.
     pub generated_tokens: usize,
+    /// After the first token of each sequence.
     pub generated_tokens_per_second: f64,
+    /// Passes of the whole batch through the network after the prompts.
     pub passes: usize,
+    /// Drafts that were right, of those tried; `None` without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acceptance_rate: Option<f64>,
 }
@@ -43,6 +49,7 @@ impl Speed {
 /// How the experts of a layer were used.
 #[derive(Serialize)]
 pub struct LayerLoad {
+    /// The number of the layer.
     pub layer: usize,
     /// For each expert the share of (token, slot) pairs that it received.
     pub share: Vec<f64>,

@@ -15,18 +15,23 @@ const PROBLEMS: [&str; 16] = [
 /// One problem and what came of it.
 #[derive(Serialize)]
 pub struct Answer {
+    /// The problem.
     pub prompt: &'static str,
+    /// The reasoning before the answer.
     pub trace: String,
+    /// The answer, as text.
     pub answer: String,
+    /// The right one.
     pub expected: i64,
+    /// Whether it is the right one.
     pub correct: bool,
 }
 
-/// The problems as tokens.
-pub fn prompts(checkpoint: &Pretrained) -> Result<Vec<Vec<u32>>, Failure> {
+/// The first `count` problems, or all, as tokens.
+pub fn prompts(checkpoint: &Pretrained, count: Option<u16>) -> Result<Vec<Vec<u32>>, Failure> {
     let tokenizer = checkpoint.tokenizer()?;
     let encode = |problem: &&str| Ok(tokenizer.encode(problem, true)?);
-    PROBLEMS.iter().map(encode).collect()
+    PROBLEMS.iter().take(count.map_or(usize::MAX, usize::from)).map(encode).collect()
 }
 
 /// Reads trace and answer out of `<think>trace</think>answer`, and does the sum.

@@ -49,11 +49,12 @@ fn the_demo_checks_every_family_and_does_sums_on_a_device_and_on_the_reference_p
 
 #[test]
 fn the_demo_reports_a_device_in_json() {
-    let report = json(&rorqual(&["--cases", "0", "--target", "sm_80", "--json"]));
+    let report = json(&rorqual(&["--cases", "0", "--sums", "4", "--target", "sm_80", "--json"]));
     assert_eq!((&report["device"], &report["precision"]), (&"sim:1".into(), &"kernel".into()));
     assert_eq!(report["catalog"]["target"], "sm_80");
     assert!(report["catalog"]["kernels"].as_u64().unwrap() > 50, "{}", report["catalog"]);
     assert!(report["families"].is_null(), "0 cases check nothing");
+    assert_eq!(report["problems"].as_array().unwrap().len(), 4);
     assert_eq!(report["same_as_reference"], true);
     assert!(report["device_speculative"]["passes"].as_u64() < report["device_plain"]["passes"].as_u64());
 }
@@ -401,7 +402,9 @@ fn bad_usage_and_bad_input_end_with_status_2_and_say_why() {
             &["--prompt-ids", "9"],
             "missing/x: No such file",
         ),
-        (&["demo", "--model", empty], &[], "not a checkpoint"),
+        (&["demo", "--device", "reference", "--model", empty], &[], "not a checkpoint"),
+        (&["demo", "--sums", "17"], &[], "17 is not in 1..=16"),
+        (&["demo", "--cases", "-1"], &[], "invalid value '-1' for '--cases <N>'"),
     ];
     for (command, arguments, message) in rows {
         let output = rorqual(&[*command, *arguments].concat());
