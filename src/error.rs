@@ -96,16 +96,22 @@ pub enum Error {
         /// Tokens of a page.
         page_size: usize,
     },
+    /// A cache is of another network, or of the other of trunk and draft module.
+    #[error("the cache takes its pages elsewhere, expected one from {expected} of this network")]
+    ForeignCache {
+        /// What makes such caches.
+        expected: &'static str,
+    },
     /// Weights that one product takes together are of different kinds.
     #[error(
         "weights of one layer differ in type or width, expected all with block scales or none, of equal width"
     )]
     MixedWeights,
     /// Kernels met input that only the device can see.
-    #[error("kernels met bad input: error bits {bits:#x}")]
+    #[error("kernels met bad input: {flags}")]
     DeviceInput {
-        /// The bits; the kernels say what they mean.
-        bits: u32,
+        /// What was found.
+        flags: rorqual_kernels::device_error::DeviceFlags,
     },
 }
 

@@ -5,6 +5,7 @@
 //! - [`driver`] (features `cuda`, `sim`): devices, memory, streams and launches, on a GPU or on the simulator;
 //!   `interop` shares them with `cudarc`.
 //! - [`num`]: the number formats, e4m3, e5m2, ue8m0, bf16, f16.
+//! - [`ops`] (features `cuda`, `sim`): the operations of a network as plans that are checked once and run many times.
 //! - [`model`] (feature `model`): checkpoints in the Hugging Face layout, and generation; with feature `tokenizer` also
 //!   text in and out.
 //! - [`mod@reference`] (feature `model`): the CPU reference path, the whole network in plain Rust. Every kernel will be
@@ -46,6 +47,8 @@ pub mod model;
 #[cfg(feature = "model")]
 pub mod network;
 pub mod num;
+#[cfg(any(feature = "cuda", feature = "sim"))]
+pub mod ops;
 #[cfg(feature = "model")]
 pub mod reference;
 #[cfg(feature = "model")]

@@ -3,7 +3,7 @@
 use super::contract::Access;
 use super::element::DeviceElement;
 use super::memory::Memory;
-use super::{Device, ElementType, Error, Result, Shape};
+use super::{Device, ElementType, Error, Result, Shape, Stream};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -48,6 +48,44 @@ pub(super) struct Region<'a> {
 pub struct Use<'a> {
     pub(super) region: Region<'a>,
     pub(super) access: Access,
+}
+
+impl Use<'_> {
+    /// The elements from an address on, if all of them are in this memory.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Stream::read`].
+    pub fn read_at<T: DeviceElement>(
+        &self,
+        stream: &Stream,
+        address: u64,
+        elements: usize,
+    ) -> Result<Option<Vec<T>>> {
+        let Some((region, shape)) = self.at::<T>(address, elements) else { return Ok(None) };
+        stream.download(View { region, shape, element: PhantomData }).map(Some)
+    }
+
+    /// Overwrites the elements from an address on, if all of them are in this memory and it was given to be written.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Stream::write`].
+    pub fn write_at<T: DeviceElement>(&self, stream: &Stream, address: u64, values: &[T]) -> Result<bool> {
+        let Some((region, shape)) = self.at::<T>(address, values.len()) else { return Ok(false) };
+        if self.access == Access::In {
+            return Ok(false);
+        }
+        stream.write(ViewMut { region, shape, element: PhantomData }, values).map(|()| true)
+    }
+
+    fn at<T: DeviceElement>(&self, address: u64, elements: usize) -> Option<(Region<'_>, Shape)> {
+        let (start, bytes) = (self.region.address(), (elements * size_of::<T>()) as u64);
+        let offset = address.checked_sub(start)?;
+        let is_within = self.region.element == T::ELEMENT && offset + bytes <= self.region.bytes;
+        let region = Region { offset: self.region.offset + offset, bytes, ..self.region };
+        is_within.then(|| (region, elements.into()))
+    }
 }
 
 impl<'a> Region<'a> {
@@ -207,6 +245,12 @@ impl<T> Copy for View<'_, T> {}
 macro_rules! views {
     ($name:ident) => {
         impl<'a, T: DeviceElement> $name<'a, T> {
+            /// Its device.
+            #[must_use]
+            pub fn device(&self) -> &'a Device {
+                self.region.memory.device()
+            }
+
             /// Its extents, outermost first.
             #[must_use]
             pub const fn shape(&self) -> Shape {

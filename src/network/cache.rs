@@ -68,6 +68,17 @@ impl Pool {
         lock(&self.pages.free).len()
     }
 
+    /// Whether a cache has its pages here; `maker` is what makes such caches.
+    ///
+    /// # Errors
+    /// [`Error::ForeignCache`] if it has not.
+    pub fn check(&self, cache: &DeviceCache, maker: &'static str) -> Result<()> {
+        if Arc::ptr_eq(&self.pages, &cache.source) {
+            return Ok(());
+        }
+        Err(Error::ForeignCache { expected: maker })
+    }
+
     /// The records of a layer.
     pub fn layer(&self, layer: usize) -> MutexGuard<'_, Buffer<u8>> {
         lock(&self.layers[layer])
@@ -115,9 +126,12 @@ impl DeviceCache {
         Ok(())
     }
 
-    /// Declares the records of `tokens` more tokens written.
-    pub(super) fn advance(&mut self, tokens: usize) {
-        self.tokens += tokens;
+    /// Behind a pass: declares the records of `tokens` more tokens written, or gives back the pages reserved for them.
+    pub(super) fn settle<T>(&mut self, tokens: usize, pass: &Result<T>) {
+        match pass {
+            Ok(_) => self.tokens += tokens,
+            Err(_) => self.truncate(self.tokens),
+        }
     }
 }
 

@@ -148,6 +148,11 @@ impl DeviceNetwork {
         self.operations.executor.device()
     }
 
+    /// What runs its kernels.
+    pub fn executor(&self) -> &Executor {
+        &self.operations.executor
+    }
+
     /// Pages of the cache that no sequence has, of the trunk and of the draft module.
     pub fn free_pages(&self) -> (usize, usize) {
         (self.pool.free_pages(), self.draft_pool.free_pages())
@@ -271,40 +276,16 @@ impl Network for DeviceNetwork {
     ) -> Result<Vec<f32>> {
         let _pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         for segment in segments.iter() {
+            self.pool.check(segment.cache, "new_cache")?;
             let known = segment.cache.tokens();
             self.model.check_tokens(segment.tokens, known)?;
             self.model.check_length(known + segment.tokens.len())?;
         }
-        for segment in segments.iter_mut() {
-            segment.cache.reserve(segment.cache.tokens() + segment.tokens.len())?;
-        }
-        let states = {
-            let members: Vec<Member<'_>> = segments
-                .iter()
-                .map(|segment| {
-                    let Segment { tokens, form, cache } = segment;
-                    Member { tokens, position: cache.tokens(), known: cache.tokens(), form: *form, cache }
-                })
-                .collect();
-            let batch = Batch::new(self.stream(), &members)?;
-            let mut stream = self.operations.embedding(&self.embedding, self.hidden(), &batch.tokens)?;
-            let mut addend = None;
-            for (layer, block) in self.blocks.iter().enumerate() {
-                let around =
-                    Surroundings { batch: &batch, pool: &self.pool, layer, rotations: &self.rotations };
-                addend = Some(self.block(block, layer, &mut stream, addend, around, observer)?);
-            }
-            let states = self.norm(&mut stream, addend, &self.norm, false)?;
-            if observer.is_interested() {
-                let rows = batch.in_order(&self.host_rows(&stream)?, self.hidden());
-                observer.residual(self.blocks.len(), &rows);
-            }
-            self.finish(&states, &batch)?
-        };
+        let states = self.trunk(segments, observer);
         for segment in segments {
-            segment.cache.advance(segment.tokens.len());
+            segment.cache.settle(segment.tokens.len(), &states);
         }
-        Ok(states)
+        states
     }
 
     fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
@@ -320,48 +301,18 @@ impl Network for DeviceNetwork {
         let mtp = self.mtp.as_ref().ok_or(InputError::NoMtp)?;
         let hidden = self.hidden();
         for segment in segments.iter() {
+            self.draft_pool.check(segment.cache, "new_draft_cache")?;
             // Row 0 embeds the token at position 1.
             let position = segment.cache.tokens() + 1;
             self.model.check_tokens(segment.tokens, position)?;
             self.model.check_length(position + segment.tokens.len())?;
             assert_eq!(segment.hidden.len(), segment.tokens.len() * hidden, "a state for each row");
         }
-        for segment in segments.iter_mut() {
-            segment.cache.reserve(segment.cache.tokens() + segment.tokens.len())?;
-        }
-        let states = {
-            let members: Vec<Member<'_>> = segments
-                .iter()
-                .map(|segment| {
-                    let DraftSegment { tokens, form, cache, .. } = segment;
-                    Member { tokens, position: cache.tokens() + 1, known: cache.tokens(), form: *form, cache }
-                })
-                .collect();
-            let batch = Batch::new(self.stream(), &members)?;
-            // The batch has rows of the naive form first.
-            let of_form = |form| segments.iter().filter(move |segment| segment.form == form);
-            let ordered = of_form(Form::Naive).chain(of_form(Form::Absorbed));
-            let states: Vec<bf16> =
-                ordered.flat_map(|segment| segment.hidden).map(|value| bf16::from_f32(*value)).collect();
-            let states = self.stream().upload(states.len(), &states)?;
-            let table = mtp.embedding.as_ref().unwrap_or(&self.embedding);
-            let embedded = self.operations.embedding(table, hidden, &batch.tokens)?;
-            let mut stream = self.join(mtp, &embedded, &states, batch.rows)?;
-            let around =
-                Surroundings { batch: &batch, pool: &self.draft_pool, layer: 0, rotations: &self.rotations };
-            let layer = self.blocks.len();
-            let fed = self.block(&mtp.block, layer, &mut stream, None, around, observer)?;
-            let states = self.norm(&mut stream, Some(fed), &mtp.head_norm, false)?;
-            if observer.is_interested() {
-                let rows = batch.in_order(&self.host_rows(&stream)?, hidden);
-                observer.residual(layer + 1, &rows);
-            }
-            self.finish(&states, &batch)?
-        };
+        let states = self.module(mtp, segments, observer);
         for segment in segments {
-            segment.cache.advance(segment.tokens.len());
+            segment.cache.settle(segment.tokens.len(), &states);
         }
-        Ok(states)
+        states
     }
 
     fn draft_logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
@@ -373,6 +324,77 @@ impl Network for DeviceNetwork {
 }
 
 impl DeviceNetwork {
+    /// Tokens that were checked, through all blocks.
+    fn trunk(
+        &self,
+        segments: &mut [Segment<'_, DeviceCache>],
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<f32>> {
+        for segment in segments.iter_mut() {
+            segment.cache.reserve(segment.cache.tokens() + segment.tokens.len())?;
+        }
+        let members: Vec<Member<'_>> = segments
+            .iter()
+            .map(|segment| {
+                let Segment { tokens, form, cache } = segment;
+                Member { tokens, position: cache.tokens(), known: cache.tokens(), form: *form, cache }
+            })
+            .collect();
+        let batch = Batch::new(self.stream(), &members)?;
+        let mut stream = self.operations.embedding(&self.embedding, self.hidden(), &batch.tokens)?;
+        let mut addend = None;
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let around = Surroundings { batch: &batch, pool: &self.pool, layer, rotations: &self.rotations };
+            addend = Some(self.block(block, layer, &mut stream, addend, around, observer)?);
+        }
+        let states = self.norm(&mut stream, addend, &self.norm, false)?;
+        if observer.is_interested() {
+            let rows = batch.in_order(&self.host_rows(&stream)?, self.hidden());
+            observer.residual(self.blocks.len(), &rows);
+        }
+        self.finish(&states, &batch)
+    }
+
+    /// Rows that were checked, through the multi-token-prediction module.
+    fn module(
+        &self,
+        mtp: &DeviceMtp,
+        segments: &mut [DraftSegment<'_, DeviceCache>],
+        observer: &mut dyn Observer,
+    ) -> Result<Vec<f32>> {
+        let hidden = self.hidden();
+        for segment in segments.iter_mut() {
+            segment.cache.reserve(segment.cache.tokens() + segment.tokens.len())?;
+        }
+        let members: Vec<Member<'_>> = segments
+            .iter()
+            .map(|segment| {
+                let DraftSegment { tokens, form, cache, .. } = segment;
+                Member { tokens, position: cache.tokens() + 1, known: cache.tokens(), form: *form, cache }
+            })
+            .collect();
+        let batch = Batch::new(self.stream(), &members)?;
+        // The batch has rows of the naive form first.
+        let of_form = |form| segments.iter().filter(move |segment| segment.form == form);
+        let ordered = of_form(Form::Naive).chain(of_form(Form::Absorbed));
+        let states: Vec<bf16> =
+            ordered.flat_map(|segment| segment.hidden).map(|value| bf16::from_f32(*value)).collect();
+        let states = self.stream().upload(states.len(), &states)?;
+        let table = mtp.embedding.as_ref().unwrap_or(&self.embedding);
+        let embedded = self.operations.embedding(table, hidden, &batch.tokens)?;
+        let mut stream = self.join(mtp, &embedded, &states, batch.rows)?;
+        let around =
+            Surroundings { batch: &batch, pool: &self.draft_pool, layer: 0, rotations: &self.rotations };
+        let layer = self.blocks.len();
+        let fed = self.block(&mtp.block, layer, &mut stream, None, around, observer)?;
+        let states = self.norm(&mut stream, Some(fed), &mtp.head_norm, false)?;
+        if observer.is_interested() {
+            let rows = batch.in_order(&self.host_rows(&stream)?, hidden);
+            observer.residual(layer + 1, &rows);
+        }
+        self.finish(&states, &batch)
+    }
+
     /// `eh_proj * [enorm(embedded) ; hnorm(hidden)]`: all `[rows, hidden]`.
     fn join(
         &self,

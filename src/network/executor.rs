@@ -1,11 +1,16 @@
 //! Kernels by family and specialisation: generated and loaded once, launched in the order of one stream.
+//!
+//! A [`Witness`] sees every launch and the memory that it works on, before and after: that is how the network is held
+//! against the reference operation by operation.
 
 use crate::catalog::{AnySpec, Catalog, Registered};
-use crate::driver::{Buffer, Device, Kernel, Module, Result as DriverResult, Stream, Use};
+use crate::driver::{Buffer, Device, DeviceElement, Kernel, Module, Result as DriverResult, Stream, Use};
 use crate::error::{Error, Result};
 use rorqual_kernels::contract::Arguments;
 use rorqual_ptx::target::Target;
+use std::any::Any;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The kernels of a device that have been needed so far, and the stream that they run on.
@@ -15,6 +20,57 @@ pub struct Executor {
     catalog: Catalog,
     target: Target,
     kernels: Mutex<HashMap<String, (AnySpec, Arc<Kernel>)>>,
+    witness: Mutex<Option<Box<dyn Witness>>>,
+}
+
+/// Stands around every launch of an [`Executor`].
+pub trait Witness: fmt::Debug + Send {
+    /// Is called in place of the launch, which `run` does. Memory may be looked at before and after.
+    ///
+    /// # Errors
+    /// What `run` and the memory say; the caller of the operation gets it.
+    fn launch(&mut self, launch: &Launch<'_>, run: &mut dyn FnMut() -> Result<()>) -> Result<()>;
+}
+
+/// A launch as a [`Witness`] sees it.
+#[derive(Debug)]
+pub struct Launch<'a> {
+    /// The name of the family.
+    pub family: &'static str,
+    /// The family's `Spec`.
+    pub spec: &'a dyn Any,
+    /// The family's `Arguments`.
+    pub arguments: &'a dyn Any,
+    stream: &'a Stream,
+    buffers: &'a [Use<'a>],
+}
+
+impl Launch<'_> {
+    /// The elements from an address on; `None` unless they lie in one buffer of such elements that the launch uses.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn read<T: DeviceElement>(&self, address: u64, elements: usize) -> Result<Option<Vec<T>>> {
+        for buffer in self.buffers {
+            if let Some(values) = buffer.read_at(self.stream, address, elements)? {
+                return Ok(Some(values));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Overwrites the elements from an address on; `false` unless they lie in one buffer that the launch writes.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub fn write<T: DeviceElement>(&self, address: u64, values: &[T]) -> Result<bool> {
+        for buffer in self.buffers {
+            if buffer.write_at(self.stream, address, values)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Executor {
@@ -26,7 +82,13 @@ impl Executor {
         let catalog = Catalog::new();
         let device_target = device.target();
         let target = catalog.target_for(device_target).ok_or(Error::NoKernels { target: device_target })?;
-        Ok(Self { stream: device.stream()?, catalog, target, kernels: Mutex::default() })
+        Ok(Self {
+            stream: device.stream()?,
+            catalog,
+            target,
+            kernels: Mutex::default(),
+            witness: Mutex::default(),
+        })
     }
 
     /// Its stream.
@@ -37,6 +99,11 @@ impl Executor {
     /// Its device.
     pub fn device(&self) -> &Device {
         self.stream.device()
+    }
+
+    /// Puts a witness around every launch from now on, or none.
+    pub fn set_witness(&self, witness: Option<Box<dyn Witness>>) {
+        *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = witness;
     }
 
     /// The kernel of a specialisation: from the catalog, else generated.
@@ -70,15 +137,27 @@ impl Executor {
         spec: &F::Spec,
         arguments: &F::Arguments,
         buffers: &[Use<'_>],
-    ) -> Result<()> {
-        Ok(self.kernel::<F>(spec)?.launch(&self.stream, &arguments.pack(), buffers)?)
+    ) -> Result<()>
+    where
+        F::Spec: 'static,
+        F::Arguments: 'static,
+    {
+        let kernel = self.kernel::<F>(spec)?;
+        let mut run = || Ok(kernel.launch(&self.stream, &arguments.pack(), buffers)?);
+        match &mut *self.witness.lock().unwrap_or_else(PoisonError::into_inner) {
+            None => run(),
+            Some(witness) => {
+                let launch = Launch { family: F::NAME, spec, arguments, stream: &self.stream, buffers };
+                witness.launch(&launch, &mut run)
+            }
+        }
     }
 
     /// New memory, not written yet.
     ///
     /// # Errors
     /// If there is no room.
-    pub fn allocate<T: crate::driver::DeviceElement>(&self, elements: usize) -> DriverResult<Buffer<T>> {
+    pub fn allocate<T: DeviceElement>(&self, elements: usize) -> DriverResult<Buffer<T>> {
         self.stream.allocate(elements)
     }
 }

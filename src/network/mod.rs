@@ -36,7 +36,7 @@ pub use cache::DeviceCache;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub use device_network::{DeviceNetwork, LoadOptions};
 #[cfg(any(feature = "cuda", feature = "sim"))]
-pub use executor::Executor;
+pub use executor::{Executor, Launch, Witness};
 
 use crate::error::Result;
 use crate::model::cache::LatentCache;
@@ -113,7 +113,8 @@ pub trait Network {
     /// `[tokens, hidden]`, segment after segment.
     ///
     /// # Errors
-    /// Tokens that the network cannot run on, before any cache has changed; what the device says.
+    /// Tokens that the network cannot run on and caches that are not its own, before any cache has changed; what the
+    /// device says.
     fn forward(
         &self,
         segments: &mut [Segment<'_, Self::Cache>],

@@ -9,6 +9,7 @@ use crate::num::{E4m3, bf16};
 use rorqual_kernels::ScaleFormat;
 use rorqual_kernels::ValueFormat;
 use rorqual_kernels::copy::{CopyRows, CopyRowsArguments, CopyRowsSpec};
+use rorqual_kernels::device_error::DeviceFlags;
 use rorqual_kernels::embedding::{Embedding, EmbeddingArguments, EmbeddingSpec};
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
@@ -70,7 +71,7 @@ impl Operations {
     /// Waits for the device and asks whether any kernel met bad input.
     ///
     /// # Errors
-    /// [`Error::DeviceInput`] with the bits, which are cleared.
+    /// [`Error::DeviceInput`] with the flags, which are cleared.
     pub fn check(&self) -> Result<()> {
         let mut error = self.error();
         let bits = self.executor.stream().download(&*error)?[0];
@@ -78,7 +79,7 @@ impl Operations {
             return Ok(());
         }
         self.executor.stream().write(&mut *error, &[0])?;
-        Err(Error::DeviceInput { bits })
+        Err(Error::DeviceInput { flags: DeviceFlags::from_bits(bits) })
     }
 
     /// New memory.

@@ -12,10 +12,10 @@ use crate::reference::Numerics;
 use crate::reference::linear::{Output as Rounding, linear, linear_quantized};
 use crate::reference::quantize::{Quantized, quantize_1x128, quantize_128x128};
 use rorqual_kernels::contract::Arguments;
+use rorqual_kernels::device_error;
 use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
 use rorqual_kernels::gemm::{
-    BAD_GROUPS, Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Order, Output,
-    Slices,
+    Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Order, Output, Slices,
 };
 use rorqual_kernels::{Kernel, generate};
 
@@ -114,7 +114,7 @@ impl Case {
         if random.one_in(8) && self.rows > 0 {
             good = random.below(self.weights);
             self.groups[good + 1] = (self.rows + 1 + random.below(1000)) as u32;
-            self.error = BAD_GROUPS;
+            self.error = device_error::GROUPS;
         }
         let rows = |cut: usize| self.groups[cut] as usize;
         let group = |group| self.group(rows(group), rows(group + 1) - rows(group), group, weight_size);
@@ -127,7 +127,7 @@ impl Case {
         self.groups = (0..self.weights).map(|_| random.below(self.rows + 1) as u32).collect();
         if random.one_in(8) && self.rows > 0 {
             self.groups[random.below(self.weights)] = (self.rows + 1 + random.below(1000)) as u32;
-            self.error = BAD_GROUPS;
+            self.error = device_error::GROUPS;
         }
         self.present = self.weights * self.rows;
         let group = |group| {

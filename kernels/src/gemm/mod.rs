@@ -36,8 +36,6 @@ pub mod router;
 mod rows;
 pub mod tile;
 
-pub use rows::BAD_GROUPS;
-
 use crate::{BLOCK, Family};
 use product::{Factors, Operands};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
@@ -249,7 +247,7 @@ rorqual_codegen::arguments! {
         d_f32: Out<f32>,
         /// Offsets `[groups + 1]` of prefix groups, counts `[groups]` of masked ones; else not touched.
         groups: In<u32>,
-        /// Gains [`BAD_GROUPS`] if `groups` does not suit `rows`: the groups from the first
+        /// Gains [`GROUPS`](crate::device_error::GROUPS) if `groups` does not suit `rows`: the groups from the first
         /// bad offset on are left out, a count is cut to `rows`. `[1]`
         error: InOut<u32>,
         /// Rows of A, at least: bounds the offsets of prefix groups, and is the rows of each masked group.
@@ -274,7 +272,7 @@ rorqual_codegen::arguments! {
         d_f32: Out<f32>,
         /// Offsets `[groups + 1]` of prefix groups, counts `[groups]` of masked ones; else not touched.
         groups: In<u32>,
-        /// Gains [`BAD_GROUPS`] if `groups` does not suit `rows`: the groups from the first
+        /// Gains [`GROUPS`](crate::device_error::GROUPS) if `groups` does not suit `rows`: the groups from the first
         /// bad offset on are left out, a count is cut to `rows`. `[1]`
         error: InOut<u32>,
         /// Rows of A, at least: bounds the offsets of prefix groups, and is the rows of each masked group.

@@ -1,13 +1,10 @@
 //! Which rows of A and D, and which weight, a CTA works on.
 
 use super::{Grouping, Plan};
+use crate::device_error::GROUPS;
 use rorqual_codegen::pointer::{Global, Pointer};
 use rorqual_codegen::warp::{inclusive_sum, reduce_lanes};
 use rorqual_codegen::{Builder, Predicate, Value};
-
-/// Bit of the `error` word, beside those of [`device_error`](crate::device_error): offsets fall, or lead behind the last
-/// row, or a count exceeds the rows of a group.
-pub const BAD_GROUPS: u32 = 1 << 7;
 
 /// The rows of a CTA.
 pub(super) struct Segment<'k> {
@@ -101,6 +98,6 @@ fn search<'k>(
 #[track_caller]
 fn report<'k>(error: Pointer<'k, Global, u32>, bad: Predicate<'k>) {
     let builder = error.builder();
-    let bit = builder.constant(BAD_GROUPS);
+    let bit = builder.constant(GROUPS);
     builder.emit_when(bad, "red.global.or.b32", vec![error.operand(), bit.operand()]);
 }

@@ -75,6 +75,24 @@ pub struct GateSpec {
     pub scaling_factor: f32,
 }
 
+impl GateSpec {
+    /// The gate of DeepSeek-V3 and R1 (`config.json` of either).
+    #[must_use]
+    pub const fn deepseek_v3() -> Self {
+        Self {
+            experts: 256,
+            groups: 8,
+            topk_groups: 4,
+            topk: 8,
+            scoring: Scoring::Sigmoid,
+            method: GroupMethod::SumOfTwo,
+            bias: true,
+            normalize: true,
+            scaling_factor: 2.5,
+        }
+    }
+}
+
 rorqual_codegen::arguments! {
     /// Arguments of [`Gate`].
     pub struct GateArguments, GateParameters {
