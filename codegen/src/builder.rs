@@ -176,9 +176,12 @@ pub fn generate<A: Arguments>(
     module.add_function(state.function.define());
     let error =
         |message, location: &Location<'_>| GenerateError::new(&header.name, &header.spec, message, location);
-    let limit = header.target.architecture().map_or(0, |architecture| architecture.shared_bytes);
+    let limit = header.target.shared_bytes().unwrap_or(0);
     if state.shared_bytes > limit {
-        let message = format!("{} bytes of shared memory, {} has {limit}", state.shared_bytes, header.target);
+        let message = format!(
+            "{} bytes of shared memory, devices for {} have {limit}",
+            state.shared_bytes, header.target
+        );
         return Err(error(message, caller));
     }
     let at = |position: Position| {

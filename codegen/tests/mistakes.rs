@@ -76,7 +76,7 @@ fn impossible_sizes_are_refused() {
     let text = message("sm_80", 32, |builder| {
         let _ = builder.shared::<f32>(1 << 20, 16);
     });
-    assert_eq!(text, "4194304 bytes of shared memory, sm_80 has 166912");
+    assert_eq!(text, "4194304 bytes of shared memory, devices for sm_80 have 101376");
     let text = message("sm_80", 32, |builder| {
         let _ = builder.shared::<f32>(1, 2048);
     });

@@ -90,6 +90,16 @@ impl Target {
         architecture.filter(|architecture| architecture.since(self.features).is_some())
     }
 
+    /// Shared memory in bytes that a CTA may opt in to on every device that runs code for this target: plain `sm_80` runs
+    /// on sm_86 too, which has less. `None` if the target is not known.
+    #[must_use]
+    pub fn shared_bytes(self) -> Option<u32> {
+        self.architecture()?;
+        let device = |architecture: &Architecture| Self { sm: architecture.sm, ..self };
+        let runs = Architecture::ALL.iter().filter(|architecture| self.runs_on(device(architecture)));
+        runs.map(|architecture| architecture.shared_bytes).min()
+    }
+
     /// Of several builds of the same code, the one that a device gets: that for exactly its architecture, else that of
     /// its family, else the plain one, each time the newest that runs on it.
     #[must_use]
@@ -200,6 +210,15 @@ impl Architecture {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_code_has_the_shared_memory_of_the_least_device_that_runs_it() {
+        let bytes = |name| Target::from_name(name).and_then(Target::shared_bytes);
+        assert_eq!(bytes("sm_80"), bytes("sm_89"), "sm_86 runs the one, sm_89 the other");
+        assert_eq!(bytes("sm_80"), Some(101_376));
+        assert_eq!(bytes("sm_90a"), Some(232_448));
+        assert_eq!(bytes("sm_81"), None);
+    }
 
     fn target(name: &str) -> Target {
         name.parse().unwrap()

@@ -158,7 +158,7 @@ struct Plan {
 impl Plan {
     /// As many heads as there are and fit, so that a tile of keys serves many; then two stages if they fit.
     fn new(spec: &MlaDecodeSpec, target: Target) -> Self {
-        let room = target.architecture().map_or(0, |architecture| architecture.shared_bytes);
+        let room = target.shared_bytes().unwrap_or(0);
         let plans =
             [4, 2, 1].into_iter().flat_map(|row_tiles| [2, 1].map(|stages| Self { row_tiles, stages }));
         let suits = |plan: &Self| {

@@ -121,7 +121,7 @@ impl Family for MlaPrefill {
         let MlaPrefillSpec { heads, nope, rope, value, lse } = *spec;
         let (lse, short) = (if lse { "_lse" } else { "" }, target.to_string().replace('_', ""));
         let name = format!("mla_prefill_h{heads}_n{nope}_r{rope}_v{value}{lse}_{short}");
-        let room = target.architecture().map_or(0, |architecture| architecture.shared_bytes);
+        let room = target.shared_bytes().unwrap_or(0);
         let stages = if shared_bytes(spec, 2) <= room { 2 } else { 1 };
         let tiles = Extent::argument("longest").ceil_divide(QUERIES);
         let header = Header::new(name, spec, target, THREADS);
