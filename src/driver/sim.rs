@@ -36,6 +36,9 @@ static DEVICES: AtomicU64 = AtomicU64::new(0);
 impl Context {
     pub fn new(target: Target, options: SimulatorOptions) -> Result<(Self, u64, Properties)> {
         let failed = |source| simulator("open a simulated device", source);
+        if target.architecture().is_none() {
+            return Err(failed(DeviceError::Architecture(target)));
+        }
         let mut device = Device::new(target).map_err(failed)?;
         let limits = *device.limits();
         let properties = Properties {
