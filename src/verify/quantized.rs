@@ -36,8 +36,22 @@ pub fn compare<'a>(
     let (codes_shape, scales_shape) = shapes;
     let (columns, blocks) = (codes_shape[1], scales_shape[1]);
     let exact = values.iter().all(|value| error(*value) == 0.0);
-    // A power of two may be the next one where the largest magnitude is near one; a scale of f32 is off as a value is.
-    let scale_tolerance = |at: usize| if exact { 0.0 } else { expected.scales[at] };
+    let mut block_errors = vec![0.0_f32; expected.scales.len()];
+    for (at, value) in values.iter().enumerate().filter(|(_, value)| value.is_finite()) {
+        let block = &mut block_errors[at / columns * blocks + at % columns / 128];
+        *block = block.max(error(*value));
+    }
+    let is_power_of_two = |scale: f32| scale.to_bits() & 0x7f_ffff == 0;
+    // A power of two may be the neighbouring one where the largest magnitude is near one; a scale of f32 is off as the
+    // largest magnitude is, and by its own rounding.
+    let scale_tolerance = |at: usize| {
+        let scale = expected.scales[at];
+        match exact {
+            true => 0.0,
+            false if is_power_of_two(scale) && is_power_of_two(got.scales[at]) => scale,
+            false => block_errors[at] / E4m3::MAX.to_f32() + scale * 2.0_f32.powi(-22),
+        }
+    };
     let worst = comparison("scales", scales_shape).within(&got.scales, &expected.scales, scale_tolerance)?;
     let dequantized = |quantized: &Quantized| -> Vec<f32> {
         let value = |(at, code): (usize, &u8)| {
