@@ -1,20 +1,26 @@
-//! Embeds the catalog: every row for every architecture that a feature asks for, generated, compressed and indexed.
+//! Embeds the catalog: every row for every architecture that a feature asks for, generated, with feature `aot` also
+//! assembled, compressed and indexed.
 //!
-//! What ships is decided in `kernels/src/catalog.rs`; here is only the loop. `src/catalog/embedded.rs` reads the result.
+//! What ships is decided in `kernels/src/catalog.rs`, how it is assembled in `kernels/src/assemble/`; here is only the
+//! loop. `src/catalog/embedded.rs` reads the result.
 
 use miniz_oxide::deflate::compress_to_vec;
 use rorqual_kernels::artifact::Artifact;
 use rorqual_kernels::catalog::{self, TARGETS};
-use rorqual_kernels::{AnySpec, KernelError, VERSION};
+use rorqual_kernels::parallel::in_parallel;
+use rorqual_kernels::{AnySpec, VERSION};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, fs, io, thread};
+use std::{env, fs, io};
 
 /// Of deflate: higher ones take longer and save little.
 const COMPRESSION_LEVEL: u8 = 6;
+/// Kernels that cannot be made are named up to this number.
+const NAMED_FAILURES: usize = 8;
+
+type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// A row for a target.
 struct Job {
@@ -23,8 +29,31 @@ struct Job {
     spec: AnySpec,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+/// Bytes to embed.
+struct Packed {
+    compressed: Vec<u8>,
+    /// How many they are otherwise.
+    bytes: usize,
+}
+
+/// A kernel to embed.
+struct Stored {
+    artifact: Artifact,
+    text: Packed,
+    cubin: Option<Packed>,
+}
+
+fn main() {
+    if let Err(error) = embed() {
+        for line in error.to_string().lines() {
+            println!("cargo::error={line}");
+        }
+    }
+}
+
+fn embed() -> Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     let asked = |feature: &str| env::var_os(format!("CARGO_FEATURE_{}", feature.to_uppercase())).is_some();
     let targets: Vec<&str> =
         TARGETS.iter().filter(|(feature, _)| asked(feature)).map(|(_, target)| *target).collect();
@@ -35,22 +64,24 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The order in which the index is searched.
     jobs.sort_by(|a, b| (a.target, &a.json).cmp(&(b.target, &b.json)));
 
+    let stored = machine_code::store(&jobs, &out)?;
     let mut blob = Vec::new();
+    let mut put = |packed: &Packed| {
+        let start = blob.len();
+        blob.extend(&packed.compressed);
+        format!("Stored {{ at: {start}..{}, bytes: {} }}", blob.len(), packed.bytes)
+    };
+    let texts: Vec<String> = stored.iter().map(|stored| put(&stored.text)).collect();
+    let cubins: Vec<Option<String>> =
+        stored.iter().map(|stored| stored.cubin.as_ref().map(&mut put)).collect();
     let mut index = String::new();
-    for (job, compressed) in jobs.iter().zip(in_parallel(&jobs, compressed)) {
-        let Job { target, json, .. } = job;
-        let (compressed, bytes) = compressed?;
-        let (start, end) = (blob.len(), blob.len() + compressed.len());
-        writeln!(
-            index,
-            "    Row {{ target: {target:?}, spec: {json:?}, stored: {start}..{end}, bytes: {bytes} }},"
-        )?;
-        blob.extend(compressed);
+    for (Job { target, json, .. }, (text, cubin)) in jobs.iter().zip(texts.iter().zip(&cubins)) {
+        let cubin = cubin.as_ref().map_or_else(|| "None".to_owned(), |cubin| format!("Some({cubin})"));
+        writeln!(index, "    Row {{ target: {target:?}, spec: {json:?}, text: {text}, cubin: {cubin} }},")?;
     }
 
-    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
     fs::write(out.join("catalog.bin"), &blob)?;
-    let fingerprint = fingerprint(&blob)?;
+    let fingerprint = fingerprint(&stored)?;
     let index = format!(
         "const TARGETS: &[&str] = &{targets:?};\nconst FINGERPRINT: &str = {fingerprint:?};\n\
          static ROWS: &[Row] = &[\n{index}];\n"
@@ -59,39 +90,89 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The kernel of a row, compressed, and how many bytes it has otherwise.
-fn compressed(job: &Job) -> Result<(Vec<u8>, usize), KernelError> {
-    let target = job.target.parse().expect("the catalog has known targets");
-    let text = Artifact::from(&job.spec.generate(target)?).to_text();
-    Ok((compress_to_vec(text.as_bytes(), COMPRESSION_LEVEL), text.len()))
+/// Without feature `aot`: the kernels as text.
+#[cfg(not(feature = "aot"))]
+mod machine_code {
+    use super::{Job, Path, Result, Stored, in_parallel, stored_text, together};
+
+    pub fn store(jobs: &[Job], _out: &Path) -> Result<Vec<Stored>> {
+        together(in_parallel(jobs, stored_text))
+    }
 }
 
-/// The results of all jobs in order, computed on all cores.
-fn in_parallel<J: Sync, R: Send>(jobs: &[J], run: impl Fn(&J) -> R + Sync) -> Vec<R> {
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut done = Vec::new();
-        while let Some((index, job)) =
-            Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|i| Some((i, jobs.get(i)?)))
-        {
-            done.push((index, run(job)));
+/// With feature `aot`: the kernels as text and as machine code.
+#[cfg(feature = "aot")]
+mod machine_code {
+    use super::{Job, Path, Result, Stored, env, in_parallel, packed, stored_text, together};
+    use rorqual_kernels::assemble::{Assembled, Assembler, Search};
+
+    pub fn store(jobs: &[Job], out: &Path) -> Result<Vec<Stored>> {
+        let Some(assembler) = assembler(out)? else { return together(in_parallel(jobs, stored_text)) };
+        let assembled = |job: &Job| {
+            let stored = stored_text(job)?;
+            let Assembled { cubin, report } = assembler.assemble(&stored.artifact)?;
+            for warning in report.warnings {
+                println!("cargo::warning={}: {warning}", stored.artifact.contract.kernel);
+            }
+            Ok(Stored { cubin: Some(packed(cubin.bytes())), ..stored })
+        };
+        let stored = together(in_parallel(jobs, assembled))?;
+        assembler.keep_only(stored.iter().map(|stored| &stored.artifact))?;
+        Ok(stored)
+    }
+
+    /// What assembles, if anything shall: docs.rs has no ptxas, and needs none to build the documentation.
+    fn assembler(out: &Path) -> Result<Option<Assembler>> {
+        println!("cargo::rerun-if-env-changed=DOCS_RS");
+        if env::var_os("DOCS_RS").is_some() {
+            return Ok(None);
         }
-        done
-    };
-    let mut results: Vec<(usize, R)> = thread::scope(|scope| {
-        let workers = thread::available_parallelism().map_or(1, usize::from);
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a generator does not panic")).collect()
-    });
-    results.sort_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
+        let search = Search::in_environment();
+        for variable in search.variables {
+            println!("cargo::rerun-if-env-changed={variable}");
+        }
+        let Some(ptxas) = search.ptxas? else { return Ok(None) };
+        let assembler = Assembler::new(&ptxas, &out.join("machine-code"))?;
+        if assembler.ptxas().is_absolute() {
+            println!("cargo::rerun-if-changed={}", assembler.ptxas().display());
+        }
+        Ok(Some(assembler))
+    }
+}
+
+/// The kernel of a row as text.
+fn stored_text(job: &Job) -> Result<Stored> {
+    let target = job.target.parse().expect("the catalog has known targets");
+    let artifact = Artifact::from(&job.spec.generate(target)?);
+    let text = packed(artifact.to_text().as_bytes());
+    Ok(Stored { artifact, text, cubin: None })
+}
+
+fn packed(bytes: &[u8]) -> Packed {
+    Packed { compressed: compress_to_vec(bytes, COMPRESSION_LEVEL), bytes: bytes.len() }
+}
+
+/// All results, or what is wrong with the first of those that failed.
+fn together(results: Vec<Result<Stored>>) -> Result<Vec<Stored>> {
+    let (right, wrong): (Vec<_>, Vec<_>) = results.into_iter().partition(std::result::Result::is_ok);
+    let wrong: Vec<String> = wrong.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
+    if wrong.is_empty() {
+        return right.into_iter().collect();
+    }
+    let mut message = wrong.iter().take(NAMED_FAILURES).map(String::as_str).collect::<Vec<_>>().join("\n");
+    if wrong.len() > NAMED_FAILURES {
+        write!(message, "\nand {} other kernels", wrong.len() - NAMED_FAILURES)?;
+    }
+    Err(message.into())
 }
 
 /// Tells generators apart: caches on disk are keyed by it. In a checkout it changes with every line of their code.
-fn fingerprint(blob: &[u8]) -> io::Result<String> {
+fn fingerprint(stored: &[Stored]) -> io::Result<String> {
     let mut hash = Sha256::new();
     hash.update(VERSION);
-    hash.update(blob);
+    for Stored { text, .. } in stored {
+        hash.update(&text.compressed);
+    }
     for member in ["kernels", "codegen", "ptx"] {
         let mut files = Vec::new();
         let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join(member).join("src");

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Every check, cheapest first. Needs cargo with rustfmt and clippy, nothing else.
+# Every check, cheapest first. Needs cargo with rustfmt and clippy, nothing else. RORQUAL_PTXAS, the path of ptxas, adds
+# the tests of machine code.
 # A step prints its name and time; its output is shown only if it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,15 +21,19 @@ step() {
     fi
 }
 
+# Feature `aot` runs ptxas in the build. Its code is checked where there is none, too: `none` leaves the machine code out.
+without_ptxas=(env RORQUAL_PTXAS=none)
+
 step "format" cargo fmt --all --check
 step "clippy, all features" \
-    cargo clippy --locked --quiet --workspace --all-targets --all-features -- -D warnings
+    "${without_ptxas[@]}" cargo clippy --locked --quiet --workspace --all-targets --all-features -- -D warnings
 step "clippy, no features" \
     cargo clippy --locked --quiet --package rorqual --no-default-features -- -D warnings
 for feature in $(sed -n '/^\[features\]/,/^\[[^f]/s/^\([a-z][a-z0-9_-]*\) *=.*/\1/p' Cargo.toml); do
     [ "$feature" = default ] && continue
     step "clippy, feature $feature alone" \
-        cargo clippy --locked --quiet --package rorqual --no-default-features --features "$feature" -- -D warnings
+        "${without_ptxas[@]}" cargo clippy --locked --quiet --package rorqual --no-default-features \
+        --features "$feature" -- -D warnings
 done
 step "tests" cargo test --locked --workspace
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
@@ -40,4 +45,10 @@ for arch in sm_80 sm_90a; do
         env RORQUAL_CUDA_DRIVER_LIBRARY="$library" PTXSIM_ARCH="$arch" \
         cargo test --locked --workspace --test driver
 done
-step "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --all-features
+if [ "${RORQUAL_PTXAS:-none}" != none ]; then
+    step "machine code of the catalog" cargo test --locked --package rorqual --features aot --test catalog machine_code
+else
+    echo "machine code: not tested, RORQUAL_PTXAS names no ptxas"
+fi
+step "documentation" \
+    "${without_ptxas[@]}" RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --workspace --no-deps --all-features

@@ -1,16 +1,19 @@
 //! A generated kernel as it is stored: what a build embeds, a cache keeps and the command writes.
 
 use crate::Kernel;
+use crate::cubin::Cubin;
 use rorqual_codegen::contract::Contract;
 use thiserror::Error;
 
-/// A kernel as text, with its contract.
+/// A kernel as text, with its contract, and as machine code where there is some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Artifact {
     /// What a launch needs to know.
     pub contract: Contract,
     /// The PTX text.
     pub ptx: String,
+    /// Machine code of the text for the target of the contract, if it was assembled when the crate was built.
+    pub cubin: Option<Cubin>,
 }
 
 /// A stored kernel that could not be read.
@@ -20,12 +23,12 @@ pub struct ReadArtifactError(String);
 
 impl From<&Kernel> for Artifact {
     fn from(kernel: &Kernel) -> Self {
-        Self { contract: kernel.contract.clone(), ptx: kernel.text() }
+        Self { contract: kernel.contract.clone(), ptx: kernel.text(), cubin: None }
     }
 }
 
 impl Artifact {
-    /// The contract as JSON on the first line, then the PTX text.
+    /// The contract as JSON on the first line, then the PTX text. Machine code is not part of it.
     ///
     /// # Panics
     ///
@@ -45,7 +48,7 @@ impl Artifact {
         let wrong = |message: &str| ReadArtifactError(message.to_owned());
         let (contract, ptx) = text.split_once('\n').ok_or_else(|| wrong("it has one line only"))?;
         let contract = serde_json::from_str(contract).map_err(|error| wrong(&error.to_string()))?;
-        Ok(Self { contract, ptx: ptx.to_owned() })
+        Ok(Self { contract, ptx: ptx.to_owned(), cubin: None })
     }
 }
 

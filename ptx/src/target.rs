@@ -72,6 +72,18 @@ impl Target {
         }
     }
 
+    /// Whether machine code that was assembled for this target runs on a device: for a plain target on devices with the
+    /// same major and no smaller minor compute capability, where neither is a system on a chip unless both are the same
+    /// (CUDA programming guide, binary compatibility); with a letter where PTX of it does.
+    #[must_use]
+    pub fn machine_code_runs_on(self, device: Self) -> bool {
+        /// Architectures of systems on a chip whose major compute capability others have too.
+        const ON_A_CHIP: [u16; 2] = [87, 88];
+        let (this, other) = (self.present(), device.present());
+        let alike = this / 10 == other / 10 && !ON_A_CHIP.contains(&this) && !ON_A_CHIP.contains(&other);
+        self.runs_on(device) && (self.features != Features::Baseline || alike || this == other)
+    }
+
     /// Whether code for `other` may use what came with this target: later ones may use what is plain, those with a
     /// letter what is of their family, and `sm_90a` what is of `sm_90a`.
     #[must_use]
@@ -263,6 +275,29 @@ mod tests {
             assert_eq!(runs.join(" "), expected, "{code}");
         }
         assert!(target("sm_90a").runs_on(target("sm_90a")));
+    }
+
+    #[test]
+    fn machine_code_runs_on_its_own_generation() {
+        let devices =
+            ["sm_80", "sm_86", "sm_87", "sm_89", "sm_90a", "sm_100a", "sm_103a", "sm_110a", "sm_120a"];
+        let rows = [
+            ("sm_80", "sm_80 sm_86 sm_89"),
+            ("sm_86", "sm_86 sm_89"),
+            ("sm_87", "sm_87"),
+            ("sm_89", "sm_89"),
+            ("sm_90", "sm_90a"),
+            ("sm_90a", "sm_90a"),
+            ("sm_100", "sm_100a sm_103a"),
+            ("sm_100f", "sm_100a sm_103a"),
+            ("sm_100a", "sm_100a"),
+            ("sm_101", "sm_110a"),
+            ("sm_120", "sm_120a"),
+        ];
+        for (code, expected) in rows {
+            let runs = devices.into_iter().filter(|device| target(code).machine_code_runs_on(target(device)));
+            assert_eq!(runs.collect::<Vec<_>>().join(" "), expected, "{code}");
+        }
     }
 
     #[test]

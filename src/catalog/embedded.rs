@@ -2,6 +2,7 @@
 
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use rorqual_kernels::artifact::Artifact;
+use rorqual_kernels::cubin::Cubin;
 use rorqual_ptx::target::Target;
 use std::ops::Range;
 
@@ -10,10 +11,23 @@ struct Row {
     target: &'static str,
     /// The specialisation as JSON.
     spec: &'static str,
-    /// Where the compressed kernel lies.
-    stored: Range<usize>,
-    /// How long it is otherwise.
+    text: Stored,
+    /// Machine code, which feature `aot` adds.
+    cubin: Option<Stored>,
+}
+
+/// Bytes in the blob.
+struct Stored {
+    /// Where they lie, compressed.
+    at: Range<usize>,
+    /// How many they are otherwise.
     bytes: usize,
+}
+
+impl Stored {
+    fn read(&self) -> Option<Vec<u8>> {
+        decompress_to_vec_with_limit(BLOB.get(self.at.clone())?, self.bytes).ok()
+    }
 }
 
 // Written by build.rs: `TARGETS`, `FINGERPRINT`, and `ROWS` ordered by target and specialisation.
@@ -33,6 +47,11 @@ pub(super) fn find(spec: &str, target: Target) -> Option<Artifact> {
     let target = target.to_string();
     let at = ROWS.binary_search_by(|row| (row.target, row.spec).cmp(&(&target, spec))).ok()?;
     let row = &ROWS[at];
-    let text = decompress_to_vec_with_limit(BLOB.get(row.stored.clone())?, row.bytes).ok()?;
-    Artifact::from_text(std::str::from_utf8(&text).ok()?).ok()
+    let text = row.text.read()?;
+    let artifact = Artifact::from_text(std::str::from_utf8(&text).ok()?).ok()?;
+    let cubin = match &row.cubin {
+        Some(stored) => Some(Cubin::new(stored.read()?).ok()?),
+        None => None,
+    };
+    Some(Artifact { cubin, ..artifact })
 }

@@ -14,9 +14,10 @@
 //! # }
 //! ```
 //!
-//! Features `sm80` to `sm120` say which architectures are embedded. With feature `jit`, which is on by default, what is
-//! not embedded is generated and kept in memory, and where [`Catalog::with_directory`] says so, on disk; without it an
-//! error names the row that is missing.
+//! Features `sm80` to `sm120` say which architectures are embedded, feature `aot` that their kernels are embedded as
+//! machine code too, so that a driver need not compile them. With feature `jit`, which is on by default, what is not
+//! embedded is generated and kept in memory, and where [`Catalog::with_directory`] says so, on disk; without it an error
+//! names the row that is missing.
 
 mod disk;
 mod embedded;
@@ -24,6 +25,7 @@ mod embedded;
 pub use rorqual_kernels::any::{AnySpec, ReadSpecError, Registered};
 pub use rorqual_kernels::artifact::Artifact;
 pub use rorqual_kernels::catalog::{ModelShape, Row, rows, specs_of, targets};
+pub use rorqual_kernels::cubin::{Cubin, CubinError};
 pub use rorqual_kernels::{GenerateError, KernelError, contract};
 pub use rorqual_ptx::target::Target;
 

@@ -1,9 +1,11 @@
-//! PTX text becomes a module on a device.
+//! PTX text, or machine code made from it, becomes a module on a device.
 
-use super::backend::{self, wrapped};
+use super::backend::{self, each, wrapped};
 use super::contract::Contract;
 use super::kernel::Kernel;
 use super::{Device, Error, Result};
+use rorqual_kernels::artifact::Artifact;
+use rorqual_kernels::cubin::Cubin;
 use rorqual_ptx::module::Variable;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,6 +32,22 @@ impl Module {
     /// [`Error::Parse`] and [`Error::Verify`] with the line; [`Error::ModuleTarget`] if the text is for other devices;
     /// [`Error::Compile`] with the compiler's log if the driver refuses what the table of the language allows.
     pub fn load(device: &Device, ptx: &str) -> Result<Self> {
+        Self::load_either(device, ptx, None)
+    }
+
+    /// The same for a kernel of the catalog: its machine code if it has some that is for the device, else its text. A
+    /// driver that refuses the machine code, say because it is older, gets the text, with a warning through `tracing`;
+    /// a simulated device always gets the text.
+    ///
+    /// # Errors
+    ///
+    /// As of [`load`](Self::load).
+    pub fn load_artifact(device: &Device, artifact: &Artifact) -> Result<Self> {
+        let is_for = artifact.contract.target.machine_code_runs_on(device.target());
+        Self::load_either(device, &artifact.ptx, artifact.cubin.as_ref().filter(|_| is_for))
+    }
+
+    fn load_either(device: &Device, ptx: &str, cubin: Option<&Cubin>) -> Result<Self> {
         let _span = tracing::info_span!("load", %device, bytes = ptx.len()).entered();
         let verified = rorqual_ptx::verify::verify(rorqual_ptx::parse(ptx)?)?;
         let (module, target) = (verified.target, device.target());
@@ -46,7 +64,7 @@ impl Module {
         let kernels = kernels.collect();
         let backend = {
             let _span = tracing::info_span!("assemble").entered();
-            wrapped!(Context device.context() => context: Module context.load(ptx))?
+            wrapped!(Context device.context() => context: Module context.load(ptx, cubin))?
         };
         Ok(Self { inner: Arc::new(Inner { device: device.clone(), backend, kernels }) })
     }
@@ -55,6 +73,12 @@ impl Module {
     #[must_use]
     pub fn device(&self) -> &Device {
         &self.inner.device
+    }
+
+    /// Whether it was loaded as machine code; otherwise the driver compiled its text, or the simulator reads it.
+    #[must_use]
+    pub fn is_machine_code(&self) -> bool {
+        each!(Module &self.inner.backend => module: module.is_machine_code())
     }
 
     /// The names of its kernels, sorted.

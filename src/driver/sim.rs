@@ -5,6 +5,7 @@ use super::contract::{Argument, Contract, SwizzleMode, TensorMap};
 use super::device::{MemoryInfo, Properties};
 use super::memory::Mode;
 use super::{ArgumentError, ElementType, Error, Result, Target};
+use rorqual_kernels::cubin::Cubin;
 use rorqual_sim::memory::MemoryError;
 use rorqual_sim::tensor_map::{self, TileSpec};
 use rorqual_sim::{Device, DeviceError, DevicePointer};
@@ -78,7 +79,8 @@ impl Context {
         Ok(Pinned(vec![0; bytes.div_ceil(8)]))
     }
 
-    pub fn load(&self, ptx: &str) -> Result<Module> {
+    /// The text: what runs here is never machine code.
+    pub fn load(&self, ptx: &str, _cubin: Option<&Cubin>) -> Result<Module> {
         self.shared.device().load(ptx).map(Module).map_err(|source| simulator("load", source))
     }
 }
@@ -366,6 +368,11 @@ impl Event {
 pub(super) struct Module(rorqual_sim::Module);
 
 impl Module {
+    #[expect(clippy::unused_self, reason = "the other backend has both kinds")]
+    pub const fn is_machine_code(&self) -> bool {
+        false
+    }
+
     #[expect(clippy::unnecessary_wraps, reason = "the other backend can fail")]
     pub fn function(&self, contract: &Contract) -> Result<Function> {
         Ok(Function { module: self.0.clone(), name: contract.kernel.clone() })

@@ -117,7 +117,7 @@ impl Executor {
             return Ok(Arc::clone(kernel));
         }
         let artifact = self.catalog.kernel_of::<F>(spec, self.target)?;
-        let kernel = Arc::new(Module::load(self.device(), &artifact.ptx)?.kernel(&artifact.contract)?);
+        let kernel = Arc::new(Module::load_artifact(self.device(), &artifact)?.kernel(&artifact.contract)?);
         kernels.insert(key, (F::any(spec), Arc::clone(&kernel)));
         Ok(kernel)
     }

@@ -101,7 +101,7 @@ impl<F: Registered> Plan<F> {
             }
         };
         let load = || -> crate::driver::Result<_> {
-            let kernel = Module::load(device, &artifact.ptx)?.kernel(&artifact.contract)?;
+            let kernel = Module::load_artifact(device, &artifact)?.kernel(&artifact.contract)?;
             let reports = artifact.contract.parameters.iter().any(|parameter| parameter.name == ERROR);
             let word = reports.then(|| device.stream()?.upload(1, &[0_u32])).transpose()?;
             Ok((kernel, word.map(Mutex::new)))

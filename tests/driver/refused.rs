@@ -3,6 +3,7 @@
 use crate::kernels::tile_map;
 use crate::programs::{self, contract, kernel, parameter, pointer, saxpy, saxpy_arguments, saxpy_contract};
 use crate::{devices, hopper_devices, simulated, target};
+use rorqual::catalog::{Artifact, Cubin};
 use rorqual::driver::contract::{Access, Argument, ContractError, Extent, ParameterKind, TensorMap};
 use rorqual::driver::{ArgumentError, ElementType, Error, Module};
 
@@ -27,6 +28,32 @@ fn modules_for_other_devices_are_refused() {
     let expected =
         Error::ModuleTarget { module: target("sm_90a"), device: device.to_string(), target: target("sm_80") };
     assert_eq!(error, expected);
+}
+
+#[test]
+fn machine_code_that_a_device_cannot_take_gives_way_to_the_text() {
+    // The header of an ELF file for sm_80 and nothing else, which is whole, but no kernel.
+    let mut header = [0; 64];
+    header[..20].copy_from_slice(b"\x7fELF\x02\x01\x01\x41\x08\0\0\0\0\0\0\0\x02\0\xbe\0");
+    header[49] = 80;
+    let cubin = Cubin::new(header).expect("a whole file");
+    for device in devices() {
+        let contract = saxpy_contract();
+        let artifact = Artifact {
+            contract: contract.clone(),
+            ptx: programs::SAXPY.to_owned(),
+            cubin: Some(cubin.clone()),
+        };
+        let module = Module::load_artifact(&device, &artifact).expect("the text is right");
+        assert!(!module.is_machine_code());
+        let kernel = module.kernel(&contract).expect("the kernel");
+        let stream = device.stream().expect("a stream");
+        let x = stream.upload(3, &[1.0f32, 2.0, 3.0]).expect("room");
+        let mut y = stream.upload(3, &[1.0f32; 3]).expect("room");
+        let arguments = saxpy_arguments(x.address(), y.address(), 3, 2.0);
+        kernel.launch(&stream, &arguments, &[x.reads(), y.writes()]).expect("a right launch");
+        assert_eq!(stream.download(&y).expect("results"), [3.0, 5.0, 7.0], "{device}");
+    }
 }
 
 #[test]

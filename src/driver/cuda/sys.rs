@@ -13,6 +13,7 @@ use crate::driver::memory::Mode;
 use crate::driver::{ElementType, Error, Result, Target};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, CudaEvent, CudaStream, sys};
+use rorqual_kernels::cubin::Cubin;
 use rorqual_ptx::target::Features;
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::NonNull;
@@ -121,13 +122,23 @@ impl Context {
         Ok(Pinned { pointer, bytes, in_use_until: None, context: Arc::clone(&self.context) })
     }
 
-    pub fn load(&self, ptx: &str) -> Result<Module> {
+    pub fn load(&self, ptx: &str, cubin: Option<&Cubin>) -> Result<Module> {
         call("load", self.context.bind_to_thread())?;
+        match cubin.map(|cubin| self.load_image(cubin.bytes(), true)) {
+            Some(Ok(module)) => return Ok(module),
+            Some(Err(error)) => tracing::warn!(%error, "machine code is refused, the text is compiled"),
+            None => {}
+        }
         let text = CString::new(ptx).map_err(|error| Error::Shape {
             operation: "load",
             expected: "text without NUL".to_owned(),
             given: format!("a NUL at byte {}", error.nul_position()),
         })?;
+        self.load_image(text.as_bytes_with_nul(), false)
+    }
+
+    /// Loads text that ends in NUL, or a whole file of machine code. The context is bound.
+    fn load_image(&self, image: &[u8], is_machine_code: bool) -> Result<Module> {
         let mut log = vec![0u8; LOG_BYTES];
         let mut options = [
             sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
@@ -136,12 +147,12 @@ impl Context {
         // Sizes are passed in the place of pointers.
         let mut values = [log.as_mut_ptr().cast::<c_void>(), std::ptr::without_provenance_mut(LOG_BYTES)];
         let mut module = std::ptr::null_mut();
-        // SAFETY: the context is bound; the text ends in 0; there are two options with a value each, of which the
-        // buffer has the size that is given and outlives the call.
+        // SAFETY: the context is bound; text ends in 0, and a `Cubin` has all that its headers speak of; there are two
+        // options with a value each, of which the buffer has the size that is given and outlives the call.
         let loaded = unsafe {
             sys::cuModuleLoadDataEx(
                 &raw mut module,
-                text.as_ptr().cast(),
+                image.as_ptr().cast(),
                 options.len() as u32,
                 options.as_mut_ptr(),
                 values.as_mut_ptr(),
@@ -150,7 +161,7 @@ impl Context {
         match call("load", loaded.result()) {
             Ok(()) => {
                 let context = Arc::clone(&self.context);
-                Ok(Module(Arc::new(OwnedModule { module: Handle(module), context })))
+                Ok(Module(Arc::new(OwnedModule { module: Handle(module), is_machine_code, context })))
             }
             Err(Error::Cuda { code, name, message, .. }) => {
                 let end = log.iter().position(|byte| *byte == 0).unwrap_or(LOG_BYTES);
@@ -559,10 +570,15 @@ pub(in crate::driver) struct Module(Arc<OwnedModule>);
 #[derive(Debug)]
 struct OwnedModule {
     module: Handle<sys::CUmodule>,
+    is_machine_code: bool,
     context: Arc<CudaContext>,
 }
 
 impl Module {
+    pub fn is_machine_code(&self) -> bool {
+        self.0.is_machine_code
+    }
+
     /// The kernel, allowed as much shared memory and as large a cluster as its contract asks for.
     pub fn function(&self, contract: &Contract) -> Result<Function> {
         use sys::CUfunction_attribute as Attribute;
