@@ -170,8 +170,8 @@ fn together(results: Vec<Result<Stored>>) -> Result<Vec<Stored>> {
 fn fingerprint(stored: &[Stored]) -> io::Result<String> {
     let mut hash = Sha256::new();
     hash.update(VERSION);
-    for Stored { text, .. } in stored {
-        hash.update(&text.compressed);
+    for Stored { artifact, .. } in stored {
+        hash.update(artifact.to_text());
     }
     for member in ["kernels", "codegen", "ptx"] {
         let mut files = Vec::new();
