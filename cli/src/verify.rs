@@ -3,10 +3,12 @@
 use std::io::{self, Write, stdout};
 use std::time::{Duration, Instant};
 
+use rorqual::catalog::Target;
 use rorqual::driver;
 use rorqual::verify::on_device::OnDevice;
 use rorqual::verify::random::Random;
-use rorqual::verify::simulated::Simulated;
+use rorqual::verify::rules::Rules;
+use rorqual::verify::simulated::{Simulated, targets};
 use rorqual::verify::{FAMILIES, Family, MachineError, Passed};
 use rorqual::verify::{Failure as CaseFailure, Machine};
 use serde_json::{Value, json};
@@ -22,6 +24,8 @@ pub struct Outcome {
     passed: u64,
     /// The one with the worst error.
     worst: Option<Passed>,
+    /// What its rules refused of the cases' specialisations, changed at random, if all cases passed.
+    rules: Option<Rules>,
     time: Duration,
     /// The first case that did not pass: its seed, and why.
     failure: Option<(u64, CaseFailure)>,
@@ -64,6 +68,9 @@ pub fn check_all(device: &driver::Device, cases: u64, bars: &mut Bars) -> Vec<Ou
     outcomes
 }
 
+/// Specialisations of each family, obeying its rules, whose kernels are generated beside those of the cases.
+const KERNELS: usize = 5;
+
 /// Where machines come from.
 enum Machines {
     /// A new simulated GPU for each case, drawn with it.
@@ -86,6 +93,14 @@ impl Machines {
         }
     }
 
+    /// What kernels are generated for.
+    fn targets(&self) -> Vec<Target> {
+        match self {
+            Self::Simulated => targets().to_vec(),
+            Self::Device(device) => vec![device.target()],
+        }
+    }
+
     fn run(&self, family: &Family, seed: u64) -> Result<Passed, CaseFailure> {
         let mut random = Random::new(seed);
         let mut machine: Box<dyn Machine> = match self {
@@ -96,17 +111,25 @@ impl Machines {
     }
 }
 
-/// Runs the cases of a family up to the first that does not pass.
+/// Runs the cases of a family up to the first that does not pass; if all do, exercises its rules.
 fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mut Bars) -> Outcome {
     let start = Instant::now();
-    let mut outcome =
-        Outcome { family: family.name, passed: 0, worst: None, time: Duration::ZERO, failure: None };
+    let mut outcome = Outcome {
+        family: family.name,
+        passed: 0,
+        worst: None,
+        rules: None,
+        time: Duration::ZERO,
+        failure: None,
+    };
+    let mut specs = Vec::new();
     for case in 0..cases {
         bars.show(family.name, case as usize, cases as usize);
         let seed = first.wrapping_add(case);
         match machines.run(family, seed) {
             Ok(passed) => {
                 outcome.passed += 1;
+                specs.extend(passed.specs.iter().cloned());
                 if outcome.worst.as_ref().is_none_or(|worst| passed.worst > worst.worst) {
                     outcome.worst = Some(passed);
                 }
@@ -117,6 +140,12 @@ fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mu
             }
         }
     }
+    if outcome.failure.is_none() {
+        match Rules::exercise(&specs, &machines.targets(), KERNELS, &mut Random::new(first)) {
+            Ok(rules) => outcome.rules = Some(rules),
+            Err(error) => outcome.failure = Some((first, error.into())),
+        }
+    }
     outcome.time = start.elapsed();
     outcome
 }
@@ -125,17 +154,23 @@ fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mu
 pub fn print_table(device: &str, outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "on {device}, against the CPU reference; errors in units of the tolerance of their element\n"
+        "on {device}, against the CPU reference; errors in units of the tolerance of their element; \
+         rules seen to refuse a Spec\n"
     )?;
-    writeln!(out, "{:22} {:>6} {:>8} {:>8}  kernel of the worst case", "family", "cases", "error", "time")?;
-    for Outcome { family, passed, worst, time, failure } in outcomes {
+    writeln!(
+        out,
+        "{:22} {:>6} {:>8} {:>8} {:>6}  kernel of the worst case",
+        "family", "cases", "error", "time", "rules"
+    )?;
+    for Outcome { family, passed, worst, rules, time, failure } in outcomes {
         let (error, kernel) = match worst {
             Some(worst) => (format!("{:.2}", worst.worst), worst.kernel.as_str()),
             None => ("-".to_owned(), "-"),
         };
         let failed = if failure.is_some() { ", then a failure" } else { "" };
         let seconds = time.as_secs_f64();
-        writeln!(out, "{family:22} {passed:>6} {error:>8} {seconds:>6.2} s  {kernel}{failed}")?;
+        let rules = rules.as_ref().map_or("-".to_owned(), Rules::to_string);
+        writeln!(out, "{family:22} {passed:>6} {error:>8} {seconds:>6.2} s {rules:>6}  {kernel}{failed}")?;
     }
     Ok(())
 }
@@ -143,13 +178,20 @@ pub fn print_table(device: &str, outcomes: &[Outcome], out: &mut dyn Write) -> i
 /// What came of the families, for programs.
 pub fn to_json(outcomes: &[Outcome]) -> Vec<Value> {
     let family = |outcome: &Outcome| {
-        let Outcome { family, passed, worst, time, failure } = outcome;
+        let Outcome { family, passed, worst, rules, time, failure } = outcome;
+        let refused = |rules: &Rules| -> Vec<Value> {
+            let named = rules.refused.iter();
+            named
+                .map(|((family, rule), refused)| json!({"family": family, "rule": rule, "refused": refused}))
+                .collect()
+        };
         json!({
             "family": family,
             "passed": passed,
             "worst_error": worst.as_ref().map(|worst| worst.worst),
             "worst_kernel": worst.as_ref().map(|worst| &worst.kernel),
             "worst_case": worst.as_ref().map(|worst| &worst.case),
+            "rules": rules.as_ref().map(refused),
             "unit": "tolerance of the element",
             "seconds": time.as_secs_f64(),
             "failure": failure.as_ref().map(|(seed, failure)| json!({
@@ -189,7 +231,7 @@ mod tests {
 
     fn outcome(failure: Option<MachineError>) -> Outcome {
         let failure = failure.map(|failure| (7, CaseFailure::Machine(failure)));
-        Outcome { family: "rms_norm", passed: 2, worst: None, time: Duration::ZERO, failure }
+        Outcome { family: "rms_norm", passed: 2, worst: None, rules: None, time: Duration::ZERO, failure }
     }
 
     #[test]

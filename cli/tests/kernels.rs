@@ -103,6 +103,7 @@ fn verify_prints_a_table_and_json() {
     assert!(output.status.success() && output.stderr.is_empty(), "{table}");
     let row = table.lines().find(|line| line.starts_with("rms_norm ")).expect("a line of the family");
     assert_eq!(row.split_whitespace().nth(1), Some("3"), "{table}");
+    assert!(row.contains(" 3/3 "), "{table}");
 
     let arguments =
         ["verify", "--family", "rms_norm", "--cases", "3", "--seed", "5", "--device", "sim:1", "--json"];
@@ -111,6 +112,9 @@ fn verify_prints_a_table_and_json() {
     assert_eq!((&family["family"], &family["passed"]), (&"rms_norm".into(), &3.into()));
     assert!(family["worst_error"].as_f64().unwrap() <= 1.0);
     assert!(family["failure"].is_null());
+    let rules = family["rules"].as_array().expect("a list");
+    assert_eq!(rules.len(), 3, "{rules:?}");
+    assert!(rules.iter().all(|rule| rule["refused"].as_u64() > Some(0)), "{rules:?}");
     // The same seed is the same cases.
     assert_eq!(again["families"][0]["worst_error"], family["worst_error"]);
     assert_eq!(again["families"][0]["worst_case"], family["worst_case"]);

@@ -3,6 +3,7 @@
 //! A family is a line of [`families!`](self) below. Its specialisation must have `serde` behind the feature of that name:
 //! `#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]`.
 
+use crate::rule::first_broken;
 use crate::{Family, Kernel, KernelError, generate};
 use rorqual_ptx::target::Target;
 
@@ -42,6 +43,26 @@ macro_rules! families {
                 }
             }
 
+            /// The names of the rules of its family, in the order in which they are looked at.
+            #[must_use]
+            pub fn rules(&self) -> Vec<&'static str> {
+                match self {
+                    $(Self::$family(_) => {
+                        <crate::$module $(:: $inner)* ::$family as Family>::RULES.iter().map(|rule| rule.name).collect()
+                    })*
+                }
+            }
+
+            /// The name of the first rule that it breaks.
+            #[must_use]
+            pub fn broken_rule(&self) -> Option<&'static str> {
+                match self {
+                    $(Self::$family(spec) => {
+                        first_broken(<crate::$module $(:: $inner)* ::$family as Family>::RULES, spec)
+                    })*
+                }
+            }
+
             /// Checks it and generates its kernel.
             ///
             /// # Errors
@@ -64,6 +85,12 @@ macro_rules! families {
 
         #[cfg(test)]
         const NAMES: &[&str] = &[$($name),*];
+
+        /// The names of the rules of each family.
+        #[cfg(test)]
+        fn rules() -> Vec<Vec<&'static str>> {
+            vec![$(<crate::$module $(:: $inner)* ::$family as Family>::RULES.iter().map(|rule| rule.name).collect()),*]
+        }
     };
 }
 
@@ -176,6 +203,14 @@ mod tests {
         assert_eq!(NAMES, AnySpec::FAMILIES);
         let distinct: std::collections::HashSet<_> = NAMES.iter().collect();
         assert_eq!(distinct.len(), NAMES.len());
+    }
+
+    #[test]
+    fn rules_have_names_of_their_own() {
+        for rules in rules() {
+            let distinct: std::collections::HashSet<_> = rules.iter().collect();
+            assert_eq!(distinct.len(), rules.len(), "{rules:?}");
+        }
     }
 
     #[cfg(feature = "serde")]

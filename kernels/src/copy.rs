@@ -7,6 +7,7 @@
 //! A thread copies a run of 8 elements. What lies between rows of `to` is not touched.
 
 use crate::Family;
+use crate::rule::{Rule, at_least, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::run::RunLayout;
@@ -49,18 +50,11 @@ impl Family for CopyRows {
     type Spec = CopyRowsSpec;
     type Arguments = CopyRowsArguments;
 
-    fn check(spec: &CopyRowsSpec) -> Result<(), String> {
-        let CopyRowsSpec { width, from_pitch, to_pitch } = *spec;
-        if width == 0 || width > 1 << 20 {
-            return Err(format!("`width` is {width}, expected 1 to {}", 1 << 20));
-        }
-        for (name, pitch) in [("from_pitch", from_pitch), ("to_pitch", to_pitch)] {
-            if pitch < width {
-                return Err(format!("`{name}` is {pitch}, expected at least `width`, {width}"));
-            }
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<CopyRowsSpec>] = &[
+        Rule::new("width", |spec| within("width", spec.width, 1..=1 << 20)),
+        Rule::new("from_pitch", |spec| at_least("from_pitch", spec.from_pitch, "width", spec.width)),
+        Rule::new("to_pitch", |spec| at_least("to_pitch", spec.to_pitch, "width", spec.width)),
+    ];
 
     fn emit(spec: &CopyRowsSpec, target: Target) -> Result<Kernel, GenerateError> {
         let CopyRowsSpec { width, from_pitch, to_pitch } = *spec;

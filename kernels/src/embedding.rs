@@ -8,6 +8,7 @@
 //! [`device_error::TOKEN`]. Oracle: the reference's `embedding`.
 
 use crate::rows::{self, RUN, ValueFormat, target_name};
+use crate::rule::{Rule, positive, within};
 use crate::{Family, device_error};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::Bf16;
@@ -54,12 +55,10 @@ impl Family for Embedding {
     type Spec = EmbeddingSpec;
     type Arguments = EmbeddingArguments;
 
-    fn check(spec: &EmbeddingSpec) -> Result<(), String> {
-        if spec.vocab == 0 {
-            return Err("`vocab` is 0, expected at least 1".to_owned());
-        }
-        rows::check_row("hidden", spec.hidden, spec.hidden)
-    }
+    const RULES: &[Rule<EmbeddingSpec>] = &[
+        Rule::new("vocab", |spec| positive("vocab", spec.vocab)),
+        Rule::new("hidden", |spec| within("hidden", spec.hidden, 1..=rows::LONGEST_ROW)),
+    ];
 
     fn emit(spec: &EmbeddingSpec, target: Target) -> Result<Kernel, GenerateError> {
         let EmbeddingSpec { vocab, hidden, table } = *spec;

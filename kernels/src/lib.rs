@@ -26,6 +26,7 @@ pub mod quant;
 pub mod residual;
 pub mod rope;
 mod rows;
+pub mod rule;
 pub mod sample;
 
 pub use any::{AnySpec, Registered};
@@ -34,6 +35,7 @@ pub use rorqual_codegen::element::ElementType;
 pub use rorqual_codegen::{GenerateError, Kernel};
 pub use rows::ValueFormat;
 
+use crate::rule::Rule;
 use rorqual_codegen::contract::Arguments;
 use rorqual_ptx::target::Target;
 use std::fmt;
@@ -47,16 +49,21 @@ pub trait Family {
     /// Its name, the first part of the names of its kernels.
     const NAME: &'static str;
     /// What a kernel is specialised to.
-    type Spec: Clone + fmt::Debug + PartialEq;
+    type Spec: Clone + fmt::Debug + PartialEq + 'static;
     /// The arguments of a kernel.
     type Arguments: Arguments;
+
+    /// The rules of a specialisation, in the order in which they are looked at.
+    const RULES: &'static [Rule<Self::Spec>];
 
     /// The first rule that a specialisation breaks, in words.
     ///
     /// # Errors
     ///
     /// If there is one.
-    fn check(spec: &Self::Spec) -> Result<(), String>;
+    fn check(spec: &Self::Spec) -> Result<(), String> {
+        Self::RULES.iter().try_for_each(|rule| rule.check(spec))
+    }
 
     /// Generates the kernel of a specialisation that passed [`check`](Self::check).
     ///

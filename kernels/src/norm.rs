@@ -13,6 +13,7 @@
 //! reference's `rms_norm`, from which the sum in f32 differs by at most one unit in the last place of bf16.
 
 use crate::quant::quantize_run;
+use crate::rule::{Rule, an_output, at_least, within};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -74,19 +75,11 @@ impl Family for RmsNorm {
     type Spec = RmsNormSpec;
     type Arguments = RmsNormArguments;
 
-    fn check(spec: &RmsNormSpec) -> Result<(), String> {
-        let RmsNormSpec { hidden, x_pitch, bf16, fp8, .. } = *spec;
-        if hidden == 0 || hidden > LONGEST_ROW {
-            return Err(format!("`hidden` is {hidden}, expected 1 to {LONGEST_ROW}"));
-        }
-        if x_pitch < hidden {
-            return Err(format!("`x_pitch` is {x_pitch}, expected at least `hidden`, {hidden}"));
-        }
-        if !bf16 && fp8.is_none() {
-            return Err("neither `bf16` nor `fp8` is asked for".to_owned());
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<RmsNormSpec>] = &[
+        Rule::new("hidden", |spec| within("hidden", spec.hidden, 1..=LONGEST_ROW)),
+        Rule::new("x_pitch", |spec| at_least("x_pitch", spec.x_pitch, "hidden", spec.hidden)),
+        Rule::new("an output", |spec| an_output(spec.bf16, spec.fp8)),
+    ];
 
     fn emit(spec: &RmsNormSpec, target: Target) -> Result<Kernel, GenerateError> {
         let threads = spec.hidden.div_ceil(RUN).next_multiple_of(32).min(256).max(spec.hidden / 64 / 32 * 32);

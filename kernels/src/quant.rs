@@ -8,6 +8,7 @@
 //! reference's `quantize`, of which every bit is met.
 
 use crate::rows::{self, RUN, ValueFormat, pitch_name, target_name};
+use crate::rule::{Rule, at_least, within};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -106,9 +107,10 @@ impl Family for Quantize1x128 {
     type Spec = Quantize1x128Spec;
     type Arguments = Quantize1x128Arguments;
 
-    fn check(spec: &Quantize1x128Spec) -> Result<(), String> {
-        rows::check_row("k", spec.k, spec.x_pitch)
-    }
+    const RULES: &[Rule<Quantize1x128Spec>] = &[
+        Rule::new("k", |spec| within("k", spec.k, 1..=rows::LONGEST_ROW)),
+        Rule::new("x_pitch", |spec| at_least("x_pitch", spec.x_pitch, "k", spec.k)),
+    ];
 
     fn emit(spec: &Quantize1x128Spec, target: Target) -> Result<Kernel, GenerateError> {
         let Quantize1x128Spec { k, x_pitch, input, scale, scale_layout } = *spec;
@@ -175,9 +177,10 @@ impl Family for Quantize128x128 {
     type Spec = Quantize128x128Spec;
     type Arguments = Quantize128x128Arguments;
 
-    fn check(spec: &Quantize128x128Spec) -> Result<(), String> {
-        check_weight(spec.n, spec.k)
-    }
+    const RULES: &[Rule<Quantize128x128Spec>] = &[
+        Rule::new("k", |spec| within("k", spec.k, 1..=rows::LONGEST_ROW)),
+        Rule::new("n", |spec| within("n", spec.n, 1..=rows::LONGEST_ROW)),
+    ];
 
     fn emit(spec: &Quantize128x128Spec, target: Target) -> Result<Kernel, GenerateError> {
         let Quantize128x128Spec { n, k, input, scale } = *spec;
@@ -187,11 +190,6 @@ impl Family for Quantize128x128 {
             Header::new(name, spec, target, rows::THREADS).grid(k.div_ceil(BLOCK), n.div_ceil(BLOCK), 1);
         generate::<Quantize128x128Arguments>(header, |builder, arguments| weight(builder, spec, arguments))
     }
-}
-
-fn check_weight(n: u32, k: u32) -> Result<(), String> {
-    rows::check_row("k", k, k)?;
-    rows::check_row("n", n, n)
 }
 
 /// A run of the block of the CTA: where it starts in the weight, and how many elements of the row are left.
@@ -266,9 +264,10 @@ impl Family for Dequantize128x128 {
     type Spec = Dequantize128x128Spec;
     type Arguments = Dequantize128x128Arguments;
 
-    fn check(spec: &Dequantize128x128Spec) -> Result<(), String> {
-        check_weight(spec.n, spec.k)
-    }
+    const RULES: &[Rule<Dequantize128x128Spec>] = &[
+        Rule::new("k", |spec| within("k", spec.k, 1..=rows::LONGEST_ROW)),
+        Rule::new("n", |spec| within("n", spec.n, 1..=rows::LONGEST_ROW)),
+    ];
 
     fn emit(spec: &Dequantize128x128Spec, target: Target) -> Result<Kernel, GenerateError> {
         let Dequantize128x128Spec { n, k } = *spec;

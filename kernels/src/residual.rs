@@ -4,6 +4,7 @@
 
 use crate::Family;
 use crate::rows::{self, RUN, pitch_name, target_name};
+use crate::rule::{Rule, at_least, within};
 use rorqual_codegen::contract::{Extent, In, InOut};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::run::RunLayout;
@@ -41,9 +42,10 @@ impl Family for Residual {
     type Spec = ResidualSpec;
     type Arguments = ResidualArguments;
 
-    fn check(spec: &ResidualSpec) -> Result<(), String> {
-        rows::check_row("hidden", spec.hidden, spec.x_pitch)
-    }
+    const RULES: &[Rule<ResidualSpec>] = &[
+        Rule::new("hidden", |spec| within("hidden", spec.hidden, 1..=rows::LONGEST_ROW)),
+        Rule::new("x_pitch", |spec| at_least("x_pitch", spec.x_pitch, "hidden", spec.hidden)),
+    ];
 
     fn emit(spec: &ResidualSpec, target: Target) -> Result<Kernel, GenerateError> {
         let ResidualSpec { hidden, x_pitch } = *spec;

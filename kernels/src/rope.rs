@@ -14,6 +14,7 @@
 
 use crate::Family;
 use crate::device_error::POSITION;
+use crate::rule::{Rule, positive, require};
 use rorqual_codegen::contract::{Extent, In, InOut};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::run::RunLayout;
@@ -75,26 +76,30 @@ impl Family for Rope {
     type Spec = RopeSpec;
     type Arguments = RopeArguments;
 
-    fn check(spec: &RopeSpec) -> Result<(), String> {
-        let RopeSpec { width, heads, head_pitch, token_pitch, offset, .. } = *spec;
-        if width == 0 || width % 2 != 0 || width > 4096 {
-            return Err(format!("`width` is {width}, expected an even number from 2 to 4096"));
-        }
-        if heads == 0 {
-            return Err("`heads` is 0, expected at least 1".to_owned());
-        }
-        if u64::from(head_pitch) < u64::from(offset) + u64::from(width) {
-            return Err(format!(
-                "`head_pitch` is {head_pitch}, expected at least `offset + width`, {offset} + {width}"
-            ));
-        }
-        if u64::from(token_pitch) < u64::from(heads) * u64::from(head_pitch) {
-            return Err(format!(
-                "`token_pitch` is {token_pitch}, expected at least `heads * head_pitch`, {heads} * {head_pitch}"
-            ));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<RopeSpec>] = &[
+        Rule::new("width", |spec| {
+            require(spec.width != 0 && spec.width % 2 == 0 && spec.width <= 4096, || {
+                format!("`width` is {}, expected an even number from 2 to 4096", spec.width)
+            })
+        }),
+        Rule::new("heads", |spec| positive("heads", spec.heads)),
+        Rule::new("head_pitch", |spec| {
+            let RopeSpec { width, head_pitch, offset, .. } = *spec;
+            require(u64::from(head_pitch) >= u64::from(offset) + u64::from(width), || {
+                format!(
+                    "`head_pitch` is {head_pitch}, expected at least `offset + width`, {offset} + {width}"
+                )
+            })
+        }),
+        Rule::new("token_pitch", |spec| {
+            let RopeSpec { heads, head_pitch, token_pitch, .. } = *spec;
+            require(u64::from(token_pitch) >= u64::from(heads) * u64::from(head_pitch), || {
+                format!(
+                    "`token_pitch` is {token_pitch}, expected at least `heads * head_pitch`, {heads} * {head_pitch}"
+                )
+            })
+        }),
+    ];
 
     fn emit(spec: &RopeSpec, target: Target) -> Result<Kernel, GenerateError> {
         let header = Header::new(name(spec, target), spec, target, 128);

@@ -125,14 +125,3 @@ pub(crate) fn pitch_name(length: u32, pitch: u32) -> String {
 
 /// The longest row that these kernels serve, in elements.
 pub(crate) const LONGEST_ROW: u32 = 1 << 20;
-
-/// The rules of the length and the pitch of rows.
-pub(crate) fn check_row(name: &str, length: u32, pitch: u32) -> Result<(), String> {
-    if length == 0 || length > LONGEST_ROW {
-        return Err(format!("`{name}` is {length}, expected 1 to {LONGEST_ROW}"));
-    }
-    if pitch < length {
-        return Err(format!("the pitch of `{name}` is {pitch}, expected at least {length}"));
-    }
-    Ok(())
-}

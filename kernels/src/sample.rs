@@ -23,7 +23,8 @@
 //! Oracle: `model::sampling`, from which the sums differ by `(2 n + 64) * 2^-24` of the total for `n` candidates: the
 //! oracle adds and divides in f32, the exponential here is off by 2^-21, weights are rounded to 2^-45.
 
-use crate::rows::{self, pitch_name, target_name};
+use crate::rows::{pitch_name, target_name};
+use crate::rule::{Rule, at_least, within};
 use crate::{Family, device_error};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::pointer::{Global, Shared};
@@ -104,12 +105,11 @@ pub struct Argmax;
 #[derive(Debug)]
 pub struct Sample;
 
-fn check(spec: &SampleSpec) -> Result<(), String> {
-    if spec.vocab > LARGEST_VOCAB {
-        return Err(format!("`vocab` is {}, expected 1 to {LARGEST_VOCAB}", spec.vocab));
-    }
-    rows::check_row("vocab", spec.vocab, spec.pitch)
-}
+/// The rules of both.
+const RULES: &[Rule<SampleSpec>] = &[
+    Rule::new("vocab", |spec| within("vocab", spec.vocab, 1..=LARGEST_VOCAB)),
+    Rule::new("pitch", |spec| at_least("pitch", spec.pitch, "vocab", spec.vocab)),
+];
 
 fn header(family: &str, spec: &SampleSpec, target: Target) -> Header {
     let SampleSpec { vocab, pitch } = *spec;
@@ -124,9 +124,7 @@ impl Family for Argmax {
     type Spec = SampleSpec;
     type Arguments = ArgmaxArguments;
 
-    fn check(spec: &SampleSpec) -> Result<(), String> {
-        check(spec)
-    }
+    const RULES: &[Rule<SampleSpec>] = RULES;
 
     fn emit(spec: &SampleSpec, target: Target) -> Result<Kernel, GenerateError> {
         generate::<ArgmaxArguments>(header("argmax", spec, target), |builder, arguments| {
@@ -145,9 +143,7 @@ impl Family for Sample {
     type Spec = SampleSpec;
     type Arguments = SampleArguments;
 
-    fn check(spec: &SampleSpec) -> Result<(), String> {
-        check(spec)
-    }
+    const RULES: &[Rule<SampleSpec>] = RULES;
 
     fn emit(spec: &SampleSpec, target: Target) -> Result<Kernel, GenerateError> {
         generate::<SampleArguments>(header("sample", spec, target), |builder, arguments| {

@@ -29,7 +29,7 @@ fn rows_have_a_length_and_a_pitch() {
         &EmbeddingSpec { vocab: 8, hidden: 0, table },
         "`hidden` is 0, expected 1 to 1048576",
     );
-    let words = "the pitch of `hidden` is 7, expected at least 8";
+    let words = "`x_pitch` is 7, expected at least `hidden`, 8";
     refused::<Residual>(&ResidualSpec { hidden: 8, x_pitch: 7 }, words);
     let spec = Quantize1x128Spec {
         k: 1 << 21,

@@ -13,7 +13,7 @@ use rorqual_kernels::attention::append::{CacheAppend, CacheAppendArguments, Cach
 use rorqual_kernels::attention::gather::{CacheGather, CacheGatherArguments, CacheGatherSpec};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::device_error::{PAGE, POSITION, SEQUENCE};
-use rorqual_kernels::{ScaleFormat, generate};
+use rorqual_kernels::{Registered, ScaleFormat, generate};
 
 /// The bytes of a record: its latent and its rotated key, both bf16 numbers.
 pub fn record_bytes(format: RecordFormat, latent: &[f32], key: &[f32]) -> Vec<u8> {
@@ -148,7 +148,12 @@ pub fn run_append(random: &mut Random, machine: &mut dyn Machine) -> Result<Pass
     }
     let got = of_u32(&machine.download(arguments.error, 4)?);
     compare("error", &[1]).equal(&[got[0] as f32], &[error as f32])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed {
+        kernel: kernel.clone(),
+        specs: vec![CacheAppend::any(&spec)],
+        case: case.clone(),
+        worst: 0.0,
+    })
 }
 
 /// A paged pool with the records of some sequences. What no sequence owns is NaN.
@@ -275,5 +280,10 @@ pub fn run_gather(random: &mut Random, machine: &mut dyn Machine) -> Result<Pass
     compare("shared_keys", &key_rows).equal(&got, &shared)?;
     let got = of_u32(&machine.download(arguments.error, 4)?);
     compare("error", &[1]).equal(&[got[0] as f32], &[error as f32])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed {
+        kernel: kernel.clone(),
+        specs: vec![CacheGather::any(&spec)],
+        case: case.clone(),
+        worst: 0.0,
+    })
 }

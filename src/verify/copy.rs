@@ -6,7 +6,7 @@ use super::random::Random;
 use super::{Failure, Machine, Passed};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::copy::{CopyRows, CopyRowsArguments, CopyRowsSpec};
-use rorqual_kernels::generate;
+use rorqual_kernels::{Registered, generate};
 
 /// Draws a case and runs it.
 ///
@@ -36,5 +36,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     let got = of_bf16(&machine.download(arguments.to, 2 * spans[1])?);
     let comparison = Comparison { kernel: &kernel, case: &case, tensor: "to", shape: &[spans[1]] };
     comparison.equal(&got, &to[..spans[1]])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![CopyRows::any(&spec)], case: case.clone(), worst: 0.0 })
 }

@@ -8,7 +8,7 @@ use super::{Failure, Machine, Passed};
 use crate::num::round_to_bf16;
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::embedding::{Embedding, EmbeddingArguments, EmbeddingSpec};
-use rorqual_kernels::{ValueFormat, device_error, generate};
+use rorqual_kernels::{Registered, ValueFormat, device_error, generate};
 
 /// Draws a case and runs it.
 ///
@@ -52,5 +52,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     let shape = [tokens, hidden];
     compare("out", &shape).equal(&got, &expected)?;
     compare("error", &[1]).equal(&[error as f32], &[expected_error as f32])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Embedding::any(&spec)], case: case.clone(), worst: 0.0 })
 }

@@ -17,7 +17,7 @@ use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterW
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Order, Output, Slices,
 };
-use rorqual_kernels::{Kernel, generate};
+use rorqual_kernels::{Kernel, Registered, generate};
 
 /// Weights of a grouped case, at most.
 const GROUPS: usize = 5;
@@ -200,7 +200,7 @@ impl Case {
     }
 
     /// Compares D, of which each product has the expected `[rows, n]` and their tolerances, and all else is poison.
-    fn compare(
+    fn compare<F: Registered<Spec = GemmSpec>>(
         &self,
         kernel: &Kernel,
         style: Style,
@@ -241,7 +241,7 @@ impl Case {
         assert_eq!(d.len(), element * d_values.len(), "whole elements");
         compare("elements of d that are no result", &[d_values.len()])
             .equal(&d_values, &vec![poison; d_values.len()])?;
-        Ok(Passed { kernel, case, worst })
+        Ok(Passed { kernel, specs: vec![F::any(&self.spec)], case, worst })
     }
 }
 
@@ -311,7 +311,7 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
     let expected: Vec<_> = case.products.iter().map(expect).collect();
     let got = download_d(machine, case.spec.output, d, d_size)?;
     let error = of_u32(&machine.download(arguments.error, 4)?)[0];
-    case.compare(&kernel, style, &got, &expected, error)
+    case.compare::<Bf16Gemm>(&kernel, style, &got, &expected, error)
 }
 
 /// Codes and scales of `[rows, columns]`, rows `pitch` apart: quantised values, or any codes with any scales.
@@ -395,7 +395,7 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
     let expected: Vec<_> = case.products.iter().map(expect).collect();
     let got = download_d(machine, case.spec.output, d, d_size)?;
     let error = of_u32(&machine.download(arguments.error, 4)?)[0];
-    case.compare(&kernel, style, &got, &expected, error)
+    case.compare::<Fp8Gemm>(&kernel, style, &got, &expected, error)
 }
 
 /// Draws a case of `router` and runs it.
@@ -432,5 +432,5 @@ pub fn run_router(random: &mut Random, machine: &mut dyn Machine) -> Result<Pass
     let (kernel, case) = (kernel.contract.kernel, format!("{tokens} tokens, {style:?} values"));
     let compare = Comparison { kernel: &kernel, case: &case, tensor: "logits", shape: &[tokens, experts] };
     let worst = compare.within(&got, &expected, |at| errors[at] as f32)?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Router::any(&spec)], case: case.clone(), worst })
 }

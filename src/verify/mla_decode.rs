@@ -12,7 +12,7 @@ use rorqual_kernels::attention::combine::{MlaCombine, MlaCombineArguments, MlaCo
 use rorqual_kernels::attention::decode::{MlaDecode, MlaDecodeArguments, MlaDecodeSpec};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::device_error::{PAGE, SEQUENCE};
-use rorqual_kernels::{Kernel, generate};
+use rorqual_kernels::{Kernel, Registered, generate};
 
 /// Query tokens of a launch.
 struct Batch {
@@ -147,7 +147,8 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
         compare("output alone", &shape[1..]).equal(&alone.output, rows)?;
         compare("lse alone", &shape[1..2]).equal(&alone.lse, &got.lse[token * heads..][..heads])?;
     }
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst })
+    let specs = vec![MlaDecode::any(&spec), MlaCombine::any(&combine)];
+    Ok(Passed { kernel: kernel.clone(), specs, case: case.clone(), worst })
 }
 
 /// Runs both kernels.

@@ -8,7 +8,7 @@ use super::{Failure, Machine, Passed};
 use rorqual_kernels::attention::prefill::{MlaPrefill, MlaPrefillArguments, MlaPrefillSpec};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::device_error::SEQUENCE;
-use rorqual_kernels::{Kernel, generate};
+use rorqual_kernels::{Kernel, Registered, generate};
 
 /// What a launch reads: sequences one after another.
 struct Batch {
@@ -166,7 +166,7 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
         compare("lse alone", &chunk_shape[..2])
             .equal(&alone.lse, &got.lse[first * heads..][..chunk * heads])?;
     }
-    Ok(Passed { kernel: name.clone(), case: case.clone(), worst })
+    Ok(Passed { kernel: name.clone(), specs: vec![MlaPrefill::any(&spec)], case: case.clone(), worst })
 }
 
 fn launch(

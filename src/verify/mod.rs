@@ -22,6 +22,7 @@ pub mod quantized;
 pub mod random;
 pub mod residual;
 pub mod rope;
+pub mod rules;
 pub mod sample;
 #[cfg(feature = "sim")]
 pub mod simulated;
@@ -30,7 +31,7 @@ pub mod tensor_core;
 use crate::verify::compare::Mismatch;
 use crate::verify::random::Random;
 use rorqual_kernels::contract::Argument;
-use rorqual_kernels::{Kernel, KernelError};
+use rorqual_kernels::{AnySpec, Kernel, KernelError};
 use rorqual_ptx::target::Target;
 use thiserror::Error;
 
@@ -88,6 +89,8 @@ pub enum Failure {
 pub struct Passed {
     /// The kernel's entry.
     pub kernel: String,
+    /// What the kernels that ran are specialised to.
+    pub specs: Vec<AnySpec>,
     /// Shapes and values, for people.
     pub case: String,
     /// The worst error of an element, in units of its tolerance: at most 1.

@@ -10,7 +10,7 @@ use crate::reference::ops::{add_residual, rms_norm};
 use crate::reference::quantize::Quantized;
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::norm::{RmsNorm, RmsNormArguments, RmsNormSpec};
-use rorqual_kernels::{ScaleFormat, generate};
+use rorqual_kernels::{Registered, ScaleFormat, generate};
 
 /// Draws a case and runs it.
 ///
@@ -70,5 +70,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
         let shapes = (&rows[..], &scale_rows[..]);
         worst = worst.max(quantized::compare(&compare, shapes, &expected, &got, &y, bf16_ulp)?);
     }
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![RmsNorm::any(&spec)], case: case.clone(), worst })
 }

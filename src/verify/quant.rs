@@ -14,7 +14,7 @@ use rorqual_kernels::quant::{
     Quantize1x128Arguments, Quantize1x128Spec, Quantize128x128, Quantize128x128Arguments,
     Quantize128x128Spec, ScaleLayout,
 };
-use rorqual_kernels::{ScaleFormat, ValueFormat, generate};
+use rorqual_kernels::{Registered, ScaleFormat, ValueFormat, generate};
 
 const FORMATS: [ScaleFormat; 2] = [ScaleFormat::F32, ScaleFormat::PowerOfTwo];
 const INPUTS: [ValueFormat; 2] = [ValueFormat::Bf16, ValueFormat::F32];
@@ -92,7 +92,7 @@ pub fn run_1x128(random: &mut Random, machine: &mut dyn Machine) -> Result<Passe
     let got = Quantized { codes, scales };
     let shapes = ([tokens, k], [tokens, blocks]);
     let worst = quantized::compare(&compare, (&shapes.0, &shapes.1), &expected, &got, &values, |_| 0.0)?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Quantize1x128::any(&spec)], case: case.clone(), worst })
 }
 
 /// Draws a case of `quantize_128x128` and runs it.
@@ -125,7 +125,12 @@ pub fn run_128x128(random: &mut Random, machine: &mut dyn Machine) -> Result<Pas
     let values_of =
         |codes: &[u8]| codes.iter().map(|code| E4m3::from_bits(*code).to_f32()).collect::<Vec<f32>>();
     compare("codes", &shape).equal(&values_of(&codes), &values_of(&expected.codes))?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed {
+        kernel: kernel.clone(),
+        specs: vec![Quantize128x128::any(&spec)],
+        case: case.clone(),
+        worst: 0.0,
+    })
 }
 
 /// Draws a case of `dequantize_128x128` and runs it.
@@ -157,5 +162,5 @@ pub fn run_dequantize(random: &mut Random, machine: &mut dyn Machine) -> Result<
     let got = of_bf16(&machine.download(arguments.weight, 2 * n * k)?);
     let kernel = kernel.contract.kernel;
     Comparison { kernel: &kernel, case: &case, tensor: "weight", shape: &[n, k] }.equal(&got, &expected)?;
-    Ok(Passed { kernel, case, worst: 0.0 })
+    Ok(Passed { kernel, specs: vec![Dequantize128x128::any(&spec)], case, worst: 0.0 })
 }

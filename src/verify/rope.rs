@@ -9,8 +9,8 @@ use crate::reference::Numerics;
 use crate::reference::rope::{MscaleConvention, Rope as Frequencies, rotate_halves, rotate_pairs};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::device_error::POSITION;
-use rorqual_kernels::generate;
 use rorqual_kernels::rope::{Pairing, Rope, RopeArguments, RopeSpec};
+use rorqual_kernels::{Registered, generate};
 
 /// Cosines and sines of positions `0..positions`, `[positions, width / 2, 2]`.
 pub fn table(random: &mut Random, width: usize, positions: usize) -> Vec<f32> {
@@ -96,5 +96,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     compare("x", &rows).equal(&got, &x)?;
     let got = of_u32(&machine.download(arguments.error, 4)?);
     compare("error", &[1]).equal(&[got[0] as f32], &[error as f32])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Rope::any(&spec)], case: case.clone(), worst: 0.0 })
 }

@@ -13,7 +13,7 @@ use crate::model::philox::uniform;
 use crate::model::sampling::{Sampling, SamplingError};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::sample::{Argmax, ArgmaxArguments, Sample, SampleArguments, SampleSpec};
-use rorqual_kernels::{device_error, generate};
+use rorqual_kernels::{Registered, device_error, generate};
 
 /// A vocabulary; one in eight is so large that a thread has several runs of it.
 fn draw_vocab(random: &mut Random) -> usize {
@@ -98,7 +98,7 @@ pub fn run_argmax(random: &mut Random, machine: &mut dyn Machine) -> Result<Pass
     let shape = [tokens];
     compare("out", &shape).equal(&got, &expected)?;
     compare("error", &[1]).equal(&[error as f32], &[fault as f32])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Argmax::any(&spec)], case: case.clone(), worst: 0.0 })
 }
 
 /// How far the sums are from making `token` the answer, in units of the bound; 0 where they do.
@@ -229,5 +229,5 @@ pub fn run_sample(random: &mut Random, machine: &mut dyn Machine) -> Result<Pass
     let error = of_u32(&machine.download(arguments.error, 4)?)[0];
     Comparison { kernel: &kernel, case: &case, tensor: "error", shape: &[1] }
         .equal(&[error as f32], &[fault as f32])?;
-    Ok(Passed { kernel, case, worst })
+    Ok(Passed { kernel, specs: vec![Sample::any(&spec)], case, worst })
 }

@@ -6,12 +6,19 @@ use rorqual_kernels::Kernel;
 use rorqual_kernels::contract::Argument;
 use rorqual_ptx::target::Target;
 use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Precision, Verdict};
+use std::fmt;
 
 /// Multiprocessors that a simulated device claims to have.
 const MULTIPROCESSORS: u32 = 4;
 
-/// The targets that [`Simulated::draw`] draws from: one of each generation that families tell apart.
-const TARGETS: &[&str] = &["sm_80", "sm_89", "sm_90a"];
+/// The targets that machines are drawn from: one of each generation that families tell apart.
+///
+/// # Panics
+/// Never: they are targets.
+#[must_use]
+pub fn targets() -> [Target; 3] {
+    ["sm_80", "sm_89", "sm_90a"].map(|name| Target::from_name(name).expect("a target"))
+}
 
 /// A simulated GPU.
 #[derive(Debug)]
@@ -31,14 +38,31 @@ impl Simulated {
         Ok(Self { device, target })
     }
 
+    /// GPUs of every target that is drawn from, in both precisions, each under some schedules.
+    ///
+    /// # Errors
+    /// Never in practice: every target is simulated.
+    pub fn every(schedules: u64) -> Result<Vec<Self>, MachineError> {
+        let mut machines = Vec::new();
+        for target in targets() {
+            for precision in [Precision::Exact, Precision::Hardware] {
+                for seed in 0..schedules {
+                    let perturb_approximations = seed % 2 == 1;
+                    let options =
+                        Options { seed, precision, perturb_approximations, threads: 1, ..Options::default() };
+                    machines.push(Self::new(target, options)?);
+                }
+            }
+        }
+        Ok(machines)
+    }
+
     /// A GPU whose target, precision, schedule and errors of approximations are drawn.
     ///
     /// # Errors
     /// Never in practice: every target that is drawn is simulated.
     pub fn draw(random: &mut Random) -> Result<Self, MachineError> {
-        let name = random.pick(TARGETS);
-        let target =
-            Target::from_name(name).ok_or_else(|| MachineError::Wrong(format!("{name} is no target")))?;
+        let target = random.pick(&targets());
         let options = Options {
             seed: random.bits(),
             precision: if random.one_in(2) { Precision::Exact } else { Precision::Hardware },
@@ -47,6 +71,14 @@ impl Simulated {
             ..Options::default()
         };
         Self::new(target, options)
+    }
+}
+
+/// What tells it from others, for people.
+impl fmt::Display for Simulated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { seed, precision, .. } = self.device.options();
+        write!(f, "{}, {precision:?}, schedule {seed}", self.target)
     }
 }
 

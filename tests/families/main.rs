@@ -1,70 +1,130 @@
 //! Every kernel family on the simulator, with all of its checks, against the CPU reference.
 //!
 //! `RORQUAL_CASES` is how many cases a family gets, `RORQUAL_SEED` the seed of the first, `RORQUAL_FAMILY` the one
-//! family to run.
+//! family to run. A case draws the target, the precision and the schedule of its machine; with `RORQUAL_ALL=1` it runs
+//! on every target, in both precisions, under three schedules each.
+//!
+//! The specialisations of the cases are then changed at random: each rule of the family must refuse some of what comes
+//! of it, and what no rule refuses must have a kernel.
 
 mod batch_invariance;
 
+use rorqual::catalog::AnySpec;
 use rorqual::verify::random::Random;
-use rorqual::verify::simulated::Simulated;
-use rorqual::verify::{FAMILIES, Family, Machine, Passed};
+use rorqual::verify::rules::Rules;
+use rorqual::verify::simulated::{Simulated, targets};
+use rorqual::verify::{FAMILIES, Family, Passed};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+/// Schedules of each target and precision with `RORQUAL_ALL`.
+const SCHEDULES: u64 = 3;
+
+/// Specialisations that obey the rules, for each family, whose kernels are generated.
+const KERNELS: usize = 100;
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |value| value.parse().expect("a number"))
 }
 
-/// Runs the case of a seed: the seed draws target, precision, schedule, shapes and values.
-fn run(family: &Family, seed: u64) -> Result<Passed, String> {
-    let mut random = Random::new(seed);
-    let mut machine = Simulated::draw(&mut random).map_err(|error| error.to_string())?;
-    let target = machine.target();
-    (family.run)(&mut random, &mut machine).map_err(|error| format!("{target}: {error}"))
+/// What came of a family.
+struct Checked {
+    /// The worst error of an element, in tolerances.
+    worst: f64,
+    rules: Rules,
+    specs: Vec<AnySpec>,
 }
 
-fn check(family: &Family, first: u64, count: u64) -> Result<f64, String> {
+fn every_machine() -> Vec<Simulated> {
+    Simulated::every(SCHEDULES).expect("simulated targets")
+}
+
+/// Runs the case of a seed, which draws the machine, shapes and values, on that machine or on every one.
+fn run(family: &Family, seed: u64) -> Result<Passed, String> {
+    let mut random = Random::new(seed);
+    let drawn = Simulated::draw(&mut random).map_err(|error| error.to_string())?;
+    let machines = match std::env::var_os("RORQUAL_ALL") {
+        None => vec![drawn],
+        Some(_) => every_machine(),
+    };
+    let run = |mut machine: Simulated| {
+        (family.run)(&mut random.clone(), &mut machine).map_err(|error| format!("{machine}: {error}"))
+    };
+    let passed: Vec<Passed> = machines.into_iter().map(run).collect::<Result<_, _>>()?;
+    passed.into_iter().max_by(|a, b| a.worst.total_cmp(&b.worst)).ok_or_else(|| "no machine".to_owned())
+}
+
+/// Runs the cases of a family, then exercises its rules on their specialisations.
+fn check(family: &Family, first: u64, count: u64) -> Result<Checked, String> {
+    let passed = run_all(family, first, count)?;
+    let worst = passed.iter().map(|passed| passed.worst).fold(0.0, f64::max);
+    let specs: Vec<AnySpec> = passed.into_iter().flat_map(|passed| passed.specs).collect();
+    let exercise = || Rules::exercise(&specs, &targets(), KERNELS, &mut Random::new(first));
+    let rules = catch_unwind(exercise)
+        .map_err(|_| format!("{}: a changed specialisation panicked", family.name))?
+        .map_err(|error| format!("a changed specialisation: {error}"))?;
+    match &rules.idle()[..] {
+        [] => Ok(Checked { worst, rules, specs }),
+        idle => Err(format!("rules that refused nothing: {}", idle.join(", "))),
+    }
+}
+
+/// What came of the cases of a family, in their order.
+fn run_all(family: &Family, first: u64, count: u64) -> Result<Vec<Passed>, String> {
     let next = AtomicU64::new(first);
-    let worker = || -> Result<f64, String> {
-        let mut worst = 0.0_f64;
+    let worker = || -> Result<Vec<(u64, Passed)>, String> {
+        let mut done = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + count {
-                return Ok(worst);
+                return Ok(done);
             }
             let passed = catch_unwind(AssertUnwindSafe(|| run(family, seed)))
                 .unwrap_or_else(|_| Err("panicked".to_owned()))
                 .map_err(|error| format!("{}, seed {seed}: {error}", family.name))?;
-            worst = worst.max(passed.worst);
+            done.push((seed, passed));
         }
     };
-    std::thread::scope(|scope| {
+    let mut passed = std::thread::scope(|scope| {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_fold(0.0_f64, |worst, worker| {
-            let found = worker.join().map_err(|_| format!("{}: a worker panicked", family.name))?;
-            Ok(worst.max(found?))
+        workers.into_iter().try_fold(Vec::new(), |mut passed, worker| {
+            passed.extend(worker.join().map_err(|_| format!("{}: a worker panicked", family.name))??);
+            Ok::<_, String>(passed)
         })
-    })
+    })?;
+    passed.sort_by_key(|(seed, _)| *seed);
+    Ok(passed.into_iter().map(|(_, passed)| passed).collect())
 }
 
 #[test]
 fn families_agree_with_the_reference() {
     let (first, count) = (number("RORQUAL_SEED", 0), number("RORQUAL_CASES", 100));
     let only = std::env::var("RORQUAL_FAMILY").ok();
+    let everywhere = std::env::var_os("RORQUAL_ALL").is_some();
+    let machines = if everywhere { format!(" on {} machines", every_machine().len()) } else { String::new() };
     let chosen = FAMILIES.iter().filter(|family| only.as_deref().is_none_or(|only| only == family.name));
     let mut failures = Vec::new();
+    let mut seen = BTreeSet::new();
     for family in chosen {
         let start = Instant::now();
         match check(family, first, count) {
-            Ok(worst) => println!(
-                "{:24} {count} cases, worst error {worst:.2} of the tolerance, {:.1} s",
-                family.name,
-                start.elapsed().as_secs_f64()
-            ),
+            Ok(Checked { worst, rules, specs }) => {
+                println!(
+                    "{:20} {count} cases{machines}, {:.1} s, worst error {worst:.2} of the tolerance, rules {rules}, {} more kernels",
+                    family.name,
+                    start.elapsed().as_secs_f64(),
+                    rules.kernels,
+                );
+                seen.extend(specs.iter().map(AnySpec::family));
+            }
             Err(failure) => failures.push(failure),
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if only.is_none() {
+        assert_eq!(seen, AnySpec::FAMILIES.iter().copied().collect(), "families of the register that ran");
+    }
 }

@@ -15,6 +15,7 @@ use super::record::RecordFormat;
 use crate::device_error::{PAGE, POSITION};
 use crate::quant::next_power_of_two;
 use crate::rope::{Pairing, Rotation};
+use crate::rule::{Rule, at_least, multiple};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, InOut};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -81,17 +82,13 @@ impl Family for CacheAppend {
     type Spec = CacheAppendSpec;
     type Arguments = CacheAppendArguments;
 
-    fn check(spec: &CacheAppendSpec) -> Result<(), String> {
-        let CacheAppendSpec { latent, rope, latent_pitch, key_pitch, record } = *spec;
-        record.check(latent, rope, 8)?;
-        if latent_pitch < latent {
-            return Err(format!("`latent_pitch` is {latent_pitch}, expected at least `latent`, {latent}"));
-        }
-        if key_pitch < rope {
-            return Err(format!("`key_pitch` is {key_pitch}, expected at least `rope`, {rope}"));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<CacheAppendSpec>] = &[
+        Rule::new("latent", |spec| multiple("latent", spec.latent, 8, 1024)),
+        Rule::new("rope", |spec| multiple("rope", spec.rope, 8, 1024)),
+        Rule::new("record", |spec| spec.record.check(spec.latent, spec.rope)),
+        Rule::new("latent_pitch", |spec| at_least("latent_pitch", spec.latent_pitch, "latent", spec.latent)),
+        Rule::new("key_pitch", |spec| at_least("key_pitch", spec.key_pitch, "rope", spec.rope)),
+    ];
 
     fn emit(spec: &CacheAppendSpec, target: Target) -> Result<Kernel, GenerateError> {
         let header = Header::new(name(spec, target), spec, target, THREADS);

@@ -13,6 +13,7 @@
 
 use super::{LN_2, LOG2_E};
 use crate::Family;
+use crate::rule::{Rule, multiple, positive, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::run::RunLayout;
@@ -65,19 +66,11 @@ impl Family for MlaCombine {
     type Spec = MlaCombineSpec;
     type Arguments = MlaCombineArguments;
 
-    fn check(spec: &MlaCombineSpec) -> Result<(), String> {
-        let MlaCombineSpec { heads, latent, chunk } = *spec;
-        if heads == 0 || heads > 65535 {
-            return Err(format!("`heads` is {heads}, expected 1 to 65535"));
-        }
-        if latent == 0 || latent % 16 != 0 || latent > 1024 {
-            return Err(format!("`latent` is {latent}, expected a multiple of 16 from 16 to 1024"));
-        }
-        if chunk == 0 {
-            return Err("`chunk` is 0, expected at least 1".to_owned());
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<MlaCombineSpec>] = &[
+        Rule::new("heads", |spec| within("heads", spec.heads, 1..=65535)),
+        Rule::new("latent", |spec| multiple("latent", spec.latent, 16, 1024)),
+        Rule::new("chunk", |spec| positive("chunk", spec.chunk)),
+    ];
 
     fn emit(spec: &MlaCombineSpec, target: Target) -> Result<Kernel, GenerateError> {
         let MlaCombineSpec { heads, latent, chunk } = *spec;

@@ -32,6 +32,7 @@ use super::tile::{Tile, tile_bytes};
 use super::{KEY_BLOCK, LOG2_E};
 use crate::Family;
 use crate::device_error::{PAGE, SEQUENCE};
+use crate::rule::{Rule, multiple, positive, require, within};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::format::Format;
@@ -111,23 +112,20 @@ impl Family for MlaDecode {
     type Spec = MlaDecodeSpec;
     type Arguments = MlaDecodeArguments;
 
-    fn check(spec: &MlaDecodeSpec) -> Result<(), String> {
-        let MlaDecodeSpec { heads, latent, rope, page_size, record, chunk } = *spec;
-        record.check(latent, rope, 16)?;
-        if latent + rope > 608 {
-            return Err(format!("`latent + rope` is {latent} + {rope}, expected at most 608"));
-        }
-        if heads == 0 || heads > 65535 {
-            return Err(format!("`heads` is {heads}, expected 1 to 65535"));
-        }
-        if page_size == 0 {
-            return Err("`page_size` is 0, expected at least 1".to_owned());
-        }
-        if chunk == 0 || chunk % KEY_BLOCK != 0 || chunk > 1 << 16 {
-            return Err(format!("`chunk` is {chunk}, expected a multiple of {KEY_BLOCK} from 64 to 65536"));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<MlaDecodeSpec>] = &[
+        Rule::new("latent", |spec| multiple("latent", spec.latent, 16, 1024)),
+        Rule::new("rope", |spec| multiple("rope", spec.rope, 16, 1024)),
+        Rule::new("record", |spec| spec.record.check(spec.latent, spec.rope)),
+        Rule::new("latent + rope", |spec| {
+            let MlaDecodeSpec { latent, rope, .. } = *spec;
+            require(latent + rope <= 608, || {
+                format!("`latent + rope` is {latent} + {rope}, expected at most 608")
+            })
+        }),
+        Rule::new("heads", |spec| within("heads", spec.heads, 1..=65535)),
+        Rule::new("page_size", |spec| positive("page_size", spec.page_size)),
+        Rule::new("chunk", |spec| multiple("chunk", spec.chunk, KEY_BLOCK, 1 << 16)),
+    ];
 
     fn emit(spec: &MlaDecodeSpec, target: Target) -> Result<Kernel, GenerateError> {
         let plan = Plan::new(spec, target);

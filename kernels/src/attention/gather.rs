@@ -13,6 +13,7 @@
 
 use super::record::{Pages, RecordFormat};
 use crate::device_error::{PAGE, SEQUENCE};
+use crate::rule::{Rule, multiple, positive};
 use crate::{BLOCK, Family};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{B32, Bf16, E4m3};
@@ -75,13 +76,12 @@ impl Family for CacheGather {
     type Spec = CacheGatherSpec;
     type Arguments = CacheGatherArguments;
 
-    fn check(spec: &CacheGatherSpec) -> Result<(), String> {
-        spec.record.check(spec.latent, spec.rope, 8)?;
-        if spec.page_size == 0 {
-            return Err("`page_size` is 0, expected at least 1".to_owned());
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<CacheGatherSpec>] = &[
+        Rule::new("latent", |spec| multiple("latent", spec.latent, 8, 1024)),
+        Rule::new("rope", |spec| multiple("rope", spec.rope, 8, 1024)),
+        Rule::new("record", |spec| spec.record.check(spec.latent, spec.rope)),
+        Rule::new("page_size", |spec| positive("page_size", spec.page_size)),
+    ];
 
     fn emit(spec: &CacheGatherSpec, target: Target) -> Result<Kernel, GenerateError> {
         let CacheGatherSpec { latent, rope, page_size, record } = *spec;

@@ -26,6 +26,7 @@ use super::tile::{Tile, tile_bytes};
 use super::{KEY_BLOCK, LOG2_E};
 use crate::Family;
 use crate::device_error::SEQUENCE;
+use crate::rule::{Rule, multiple, require, within};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{B32, Bf16};
 use rorqual_codegen::format::Format;
@@ -101,21 +102,16 @@ impl Family for MlaPrefill {
     type Spec = MlaPrefillSpec;
     type Arguments = MlaPrefillArguments;
 
-    fn check(spec: &MlaPrefillSpec) -> Result<(), String> {
-        let MlaPrefillSpec { heads, nope, rope, value, .. } = *spec;
-        if heads == 0 || heads > 65535 {
-            return Err(format!("`heads` is {heads}, expected 1 to 65535"));
-        }
-        for (name, width) in [("nope", nope), ("rope", rope), ("value", value)] {
-            if width == 0 || width % 8 != 0 || width > 192 {
-                return Err(format!("`{name}` is {width}, expected a multiple of 8 from 8 to 192"));
-            }
-        }
-        if nope + rope > 256 {
-            return Err(format!("`nope + rope` is {nope} + {rope}, expected at most 256"));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<MlaPrefillSpec>] = &[
+        Rule::new("heads", |spec| within("heads", spec.heads, 1..=65535)),
+        Rule::new("nope", |spec| multiple("nope", spec.nope, 8, 192)),
+        Rule::new("rope", |spec| multiple("rope", spec.rope, 8, 192)),
+        Rule::new("value", |spec| multiple("value", spec.value, 8, 192)),
+        Rule::new("nope + rope", |spec| {
+            let MlaPrefillSpec { nope, rope, .. } = *spec;
+            require(nope + rope <= 256, || format!("`nope + rope` is {nope} + {rope}, expected at most 256"))
+        }),
+    ];
 
     fn emit(spec: &MlaPrefillSpec, target: Target) -> Result<Kernel, GenerateError> {
         let MlaPrefillSpec { heads, nope, rope, value, lse } = *spec;

@@ -9,6 +9,7 @@
 //! format the next power of two (FlashMLA's cache of DeepSeek-V3.2). The bound is on the scale: that of activations is
 //! on `amax`.
 
+use crate::rule::require;
 use crate::{BLOCK, ScaleFormat};
 use rorqual_codegen::{Global, Pointer, Predicate, Value};
 
@@ -56,21 +57,13 @@ impl RecordFormat {
         }
     }
 
-    /// The rule that these widths break: multiples of `unit`, and those of the FP8 record.
-    pub(super) fn check(self, latent: u32, rope: u32, unit: u32) -> Result<(), String> {
-        for (name, width) in [("latent", latent), ("rope", rope)] {
-            if width == 0 || width % unit != 0 || width > 1024 {
-                return Err(format!(
-                    "`{name}` is {width}, expected a multiple of {unit} from {unit} to 1024"
-                ));
-            }
-        }
-        if matches!(self, Self::Fp8(_)) && (latent, rope) != (FP8_LATENT, FP8_ROPE) {
-            return Err(format!(
+    /// The rule of the widths of an FP8 record.
+    pub(super) fn check(self, latent: u32, rope: u32) -> Result<(), String> {
+        require(self == Self::Bf16 || (latent, rope) == (FP8_LATENT, FP8_ROPE), || {
+            format!(
                 "`latent` and `rope` are {latent} and {rope}, expected {FP8_LATENT} and {FP8_ROPE} of an FP8 record"
-            ));
-        }
-        Ok(())
+            )
+        })
     }
 }
 

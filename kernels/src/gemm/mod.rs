@@ -36,6 +36,7 @@ pub mod router;
 mod rows;
 pub mod tile;
 
+use crate::rule::{Rule, require, within};
 use crate::{BLOCK, Family};
 use product::{Factors, Operands};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
@@ -142,35 +143,6 @@ impl GemmSpec {
             b_pitch: k,
             d_pitch: n,
         }
-    }
-
-    fn check(&self) -> Result<(), String> {
-        let Self { n, k, a_pitch, b_pitch, d_pitch, .. } = *self;
-        let b_row = if self.b_order == Order::OutputMajor { ("k", k) } else { ("n", n) };
-        for (name, extent) in [("n", n), ("k", k)] {
-            if extent == 0 || extent > LARGEST {
-                return Err(format!("`{name}` is {extent}, expected 1 to {LARGEST}"));
-            }
-        }
-        let pitches =
-            [("a_pitch", a_pitch, ("k", k)), ("b_pitch", b_pitch, b_row), ("d_pitch", d_pitch, ("n", n))];
-        for (name, pitch, (row, least)) in pitches {
-            if pitch < least || pitch > LARGEST {
-                return Err(format!("`{name}` is {pitch}, expected {least} (`{row}`) to {LARGEST}"));
-            }
-        }
-        if n.div_ceil(Tile::choose(n).n) > 65535 {
-            return Err(format!("`n` is {n}, expected at most {}", 65535 * Tile::choose(n).n));
-        }
-        let (name, count) = match self.grouping {
-            Grouping::Dense => return Ok(()),
-            Grouping::Prefix { groups } | Grouping::Masked { groups } => ("groups", groups),
-            Grouping::Batched { batches, .. } => ("batches", batches),
-        };
-        if count == 0 || count > 65535 {
-            return Err(format!("`{name}` is {count}, expected 1 to 65535"));
-        }
-        Ok(())
     }
 
     fn name(&self, family: &str, target: Target) -> String {
@@ -280,6 +252,41 @@ rorqual_codegen::arguments! {
     }
 }
 
+// The rules that both families share.
+
+const N: Rule<GemmSpec> = Rule::new("n", |spec| within("n", spec.n, 1..=LARGEST));
+
+const K: Rule<GemmSpec> = Rule::new("k", |spec| within("k", spec.k, 1..=LARGEST));
+
+const A_PITCH: Rule<GemmSpec> = Rule::new("a_pitch", |spec| pitch("a_pitch", spec.a_pitch, ("k", spec.k)));
+
+const B_PITCH: Rule<GemmSpec> = Rule::new("b_pitch", |spec| {
+    let row = if spec.b_order == Order::OutputMajor { ("k", spec.k) } else { ("n", spec.n) };
+    pitch("b_pitch", spec.b_pitch, row)
+});
+
+const D_PITCH: Rule<GemmSpec> = Rule::new("d_pitch", |spec| pitch("d_pitch", spec.d_pitch, ("n", spec.n)));
+
+/// That a pitch is at least the length of its rows.
+fn pitch(name: &str, pitch: u32, (row, least): (&str, u32)) -> Result<(), String> {
+    require((least..=LARGEST).contains(&pitch), || {
+        format!("`{name}` is {pitch}, expected {least} (`{row}`) to {LARGEST}")
+    })
+}
+
+/// Tiles beside each other are a dimension of the grid.
+const GRID: Rule<GemmSpec> = Rule::new("grid", |spec| {
+    let most = 65535 * Tile::choose(spec.n).n;
+    require(spec.n <= most, || format!("`n` is {}, expected at most {most}", spec.n))
+});
+
+/// Weights are a dimension of the grid.
+const WEIGHTS: Rule<GemmSpec> = Rule::new("weights", |spec| match spec.grouping {
+    Grouping::Dense => Ok(()),
+    Grouping::Prefix { groups } | Grouping::Masked { groups } => within("groups", groups, 1..=65535),
+    Grouping::Batched { batches, .. } => within("batches", batches, 1..=65535),
+});
+
 /// Products of bf16; see the [module](self).
 #[derive(Debug)]
 pub struct Bf16Gemm;
@@ -289,9 +296,7 @@ impl Family for Bf16Gemm {
     type Spec = GemmSpec;
     type Arguments = Bf16GemmArguments;
 
-    fn check(spec: &GemmSpec) -> Result<(), String> {
-        spec.check()
-    }
+    const RULES: &[Rule<GemmSpec>] = &[N, GRID, K, A_PITCH, B_PITCH, D_PITCH, WEIGHTS];
 
     fn emit(spec: &GemmSpec, target: Target) -> Result<Kernel, GenerateError> {
         let plan = Plan::new(*spec, Factors::Bf16);
@@ -312,15 +317,25 @@ impl Family for Fp8Gemm {
     type Spec = GemmSpec;
     type Arguments = Fp8GemmArguments;
 
-    fn check(spec: &GemmSpec) -> Result<(), String> {
-        if spec.b_order != Order::OutputMajor {
-            return Err(format!("`b_order` is {:?}, expected OutputMajor for fp8", spec.b_order));
-        }
-        if let Grouping::Batched { .. } = spec.grouping {
-            return Err("`grouping` is Batched, expected Dense, Prefix or Masked for fp8".to_owned());
-        }
-        spec.check()
-    }
+    const RULES: &[Rule<GemmSpec>] = &[
+        Rule::new("b_order", |spec| {
+            require(spec.b_order == Order::OutputMajor, || {
+                format!("`b_order` is {:?}, expected OutputMajor for fp8", spec.b_order)
+            })
+        }),
+        Rule::new("grouping", |spec| {
+            require(!matches!(spec.grouping, Grouping::Batched { .. }), || {
+                "`grouping` is Batched, expected Dense, Prefix or Masked for fp8".to_owned()
+            })
+        }),
+        N,
+        GRID,
+        K,
+        A_PITCH,
+        B_PITCH,
+        D_PITCH,
+        WEIGHTS,
+    ];
 
     fn emit(spec: &GemmSpec, target: Target) -> Result<Kernel, GenerateError> {
         // Hopper converts the registers of each `mma.sync` of e4m3 to binary16: better once for each fragment.

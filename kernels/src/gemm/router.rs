@@ -18,6 +18,7 @@
 //! weight as stored.
 
 use crate::Family;
+use crate::rule::{Rule, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
 use rorqual_codegen::format::Format;
@@ -85,14 +86,10 @@ impl Family for Router {
     type Spec = RouterSpec;
     type Arguments = RouterArguments;
 
-    fn check(spec: &RouterSpec) -> Result<(), String> {
-        for (name, extent) in [("experts", spec.experts), ("k", spec.k)] {
-            if extent == 0 || extent > LARGEST {
-                return Err(format!("`{name}` is {extent}, expected 1 to {LARGEST}"));
-            }
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<RouterSpec>] = &[
+        Rule::new("experts", |spec| within("experts", spec.experts, 1..=LARGEST)),
+        Rule::new("k", |spec| within("k", spec.k, 1..=LARGEST)),
+    ];
 
     fn emit(spec: &RouterSpec, target: Target) -> Result<Kernel, GenerateError> {
         let weight = if spec.weight == RouterWeight::Bf16 { "_bf16" } else { "" };

@@ -11,6 +11,7 @@
 //! exist is left out too and sets [`device_error::SLOT`]. Oracle: the reference's `combine`, of which every bit is met.
 
 use crate::rows::{self, RUN, round_to_bf16, target_name};
+use crate::rule::{Rule, within};
 use crate::{Family, device_error};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::Bf16;
@@ -70,12 +71,10 @@ impl Family for Combine {
     type Spec = CombineSpec;
     type Arguments = CombineArguments;
 
-    fn check(spec: &CombineSpec) -> Result<(), String> {
-        if !(1..=MOST_SLOTS).contains(&spec.topk) {
-            return Err(format!("`topk` is {}, expected 1 to {MOST_SLOTS}", spec.topk));
-        }
-        rows::check_row("hidden", spec.hidden, spec.hidden)
-    }
+    const RULES: &[Rule<CombineSpec>] = &[
+        Rule::new("topk", |spec| within("topk", spec.topk, 1..=MOST_SLOTS)),
+        Rule::new("hidden", |spec| within("hidden", spec.hidden, 1..=rows::LONGEST_ROW)),
+    ];
 
     fn emit(spec: &CombineSpec, target: Target) -> Result<Kernel, GenerateError> {
         let CombineSpec { hidden, topk, shared, residual } = *spec;

@@ -16,6 +16,7 @@
 use super::layout::MOST_EXPERTS;
 use crate::Family;
 use crate::rows::target_name;
+use crate::rule::{Rule, require, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::top_k::{Candidate, best_of_warp, of_order_key, order_key};
 use rorqual_codegen::warp::reduce_lanes;
@@ -118,28 +119,32 @@ impl Family for Gate {
     type Spec = GateSpec;
     type Arguments = GateArguments;
 
-    fn check(spec: &GateSpec) -> Result<(), String> {
-        let GateSpec { experts, groups, topk_groups, topk, method, .. } = *spec;
-        if !(1..=MOST_EXPERTS).contains(&experts) {
-            return Err(format!("`experts` is {experts}, expected 1 to {MOST_EXPERTS}"));
-        }
-        if !(1..=MOST_GROUPS).contains(&groups) || !experts.is_multiple_of(groups) {
-            return Err(format!(
-                "`groups` is {groups}, expected a divisor of `experts`, {experts}, up to {MOST_GROUPS}"
-            ));
-        }
-        if !(1..=groups).contains(&topk_groups) {
-            return Err(format!("`topk_groups` is {topk_groups}, expected 1 to `groups`, {groups}"));
-        }
-        let candidates = if method == GroupMethod::Greedy { experts } else { experts / groups * topk_groups };
-        let most = candidates.min(LANES);
-        if !(1..=most).contains(&topk) {
-            return Err(format!(
-                "`topk` is {topk}, expected 1 to {most}: {candidates} candidates, {LANES} lanes"
-            ));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<GateSpec>] = &[
+        Rule::new("experts", |spec| within("experts", spec.experts, 1..=MOST_EXPERTS)),
+        Rule::new("groups", |spec| {
+            let GateSpec { experts, groups, .. } = *spec;
+            require((1..=MOST_GROUPS).contains(&groups) && experts.is_multiple_of(groups), || {
+                format!(
+                    "`groups` is {groups}, expected a divisor of `experts`, {experts}, up to {MOST_GROUPS}"
+                )
+            })
+        }),
+        Rule::new("topk_groups", |spec| {
+            let GateSpec { groups, topk_groups, .. } = *spec;
+            require((1..=groups).contains(&topk_groups), || {
+                format!("`topk_groups` is {topk_groups}, expected 1 to `groups`, {groups}")
+            })
+        }),
+        Rule::new("topk", |spec| {
+            let GateSpec { experts, groups, topk_groups, topk, method, .. } = *spec;
+            let candidates =
+                if method == GroupMethod::Greedy { experts } else { experts / groups * topk_groups };
+            let most = candidates.min(LANES);
+            require((1..=most).contains(&topk), || {
+                format!("`topk` is {topk}, expected 1 to {most}: {candidates} candidates, {LANES} lanes")
+            })
+        }),
+    ];
 
     fn emit(spec: &GateSpec, target: Target) -> Result<Kernel, GenerateError> {
         let grid = Extent::argument("tokens").ceil_divide(THREADS / LANES);

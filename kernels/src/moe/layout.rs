@@ -9,6 +9,7 @@
 //! Warps take neighbouring segments of the slots: they count theirs, meet, and number what they counted by ballots.
 
 use crate::rows::target_name;
+use crate::rule::{Rule, require, within};
 use crate::{Family, device_error};
 use rorqual_codegen::contract::{In, InOut, Out};
 use rorqual_codegen::warp::reduce_lanes;
@@ -58,15 +59,14 @@ impl Family for Layout {
     type Spec = LayoutSpec;
     type Arguments = LayoutArguments;
 
-    fn check(spec: &LayoutSpec) -> Result<(), String> {
-        if !(1..=MOST_EXPERTS).contains(&spec.experts) {
-            return Err(format!("`experts` is {}, expected 1 to {MOST_EXPERTS}", spec.experts));
-        }
-        if !(1..=spec.experts).contains(&spec.topk) {
-            return Err(format!("`topk` is {}, expected 1 to `experts`, {}", spec.topk, spec.experts));
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<LayoutSpec>] = &[
+        Rule::new("experts", |spec| within("experts", spec.experts, 1..=MOST_EXPERTS)),
+        Rule::new("topk", |spec| {
+            require((1..=spec.experts).contains(&spec.topk), || {
+                format!("`topk` is {}, expected 1 to `experts`, {}", spec.topk, spec.experts)
+            })
+        }),
+    ];
 
     fn emit(spec: &LayoutSpec, target: Target) -> Result<Kernel, GenerateError> {
         let LayoutSpec { experts, topk } = *spec;

@@ -9,6 +9,7 @@
 //! [`device_error::SLOT`].
 
 use crate::rows::{self, target_name};
+use crate::rule::{Rule, positive, within};
 use crate::{BLOCK, Family, device_error};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -72,12 +73,10 @@ impl Family for Permute {
     type Spec = PermuteSpec;
     type Arguments = PermuteArguments;
 
-    fn check(spec: &PermuteSpec) -> Result<(), String> {
-        if spec.topk == 0 {
-            return Err("`topk` is 0, expected at least 1".to_owned());
-        }
-        rows::check_row("hidden", spec.hidden, spec.hidden)
-    }
+    const RULES: &[Rule<PermuteSpec>] = &[
+        Rule::new("topk", |spec| positive("topk", spec.topk)),
+        Rule::new("hidden", |spec| within("hidden", spec.hidden, 1..=rows::LONGEST_ROW)),
+    ];
 
     fn emit(spec: &PermuteSpec, target: Target) -> Result<Kernel, GenerateError> {
         let PermuteSpec { hidden, topk, format } = *spec;

@@ -15,6 +15,7 @@
 
 use crate::quant::quantize_run;
 use crate::rows::{self, RUN, target_name};
+use crate::rule::{Rule, an_output, within};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -68,13 +69,10 @@ impl Family for Swiglu {
     type Spec = SwigluSpec;
     type Arguments = SwigluArguments;
 
-    fn check(spec: &SwigluSpec) -> Result<(), String> {
-        rows::check_row("inter", spec.inter, spec.inter)?;
-        if !spec.bf16 && spec.fp8.is_none() {
-            return Err("neither `bf16` nor `fp8` is asked for".to_owned());
-        }
-        Ok(())
-    }
+    const RULES: &[Rule<SwigluSpec>] = &[
+        Rule::new("inter", |spec| within("inter", spec.inter, 1..=rows::LONGEST_ROW)),
+        Rule::new("an output", |spec| an_output(spec.bf16, spec.fp8)),
+    ];
 
     fn emit(spec: &SwigluSpec, target: Target) -> Result<Kernel, GenerateError> {
         let grid = rows::grid(Extent::argument("rows"), spec.inter);

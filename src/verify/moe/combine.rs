@@ -10,7 +10,7 @@ use crate::verify::random::Random;
 use crate::verify::{Failure, Machine, Passed};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::moe::combine::{Combine, CombineArguments, CombineSpec};
-use rorqual_kernels::{device_error, generate};
+use rorqual_kernels::{Registered, device_error, generate};
 
 /// Draws a case and runs it.
 ///
@@ -78,5 +78,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     let wrong = row_of_slot.iter().any(|row| *row as usize >= rows && *row != u32::MAX);
     let error = of_u32(&machine.download(arguments.error, 4)?);
     layout::equal(&compare("error", &[1]), &error, &[if wrong { device_error::SLOT } else { 0 }])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Combine::any(&spec)], case: case.clone(), worst: 0.0 })
 }

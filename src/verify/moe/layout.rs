@@ -6,7 +6,7 @@ use crate::verify::random::Random;
 use crate::verify::{Failure, Machine, Passed};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::moe::layout::{Layout, LayoutArguments, LayoutSpec};
-use rorqual_kernels::{device_error, generate};
+use rorqual_kernels::{Registered, device_error, generate};
 
 /// Rows in expert order, by a plain loop.
 pub(super) struct Expected {
@@ -96,5 +96,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     check("row_of_slot", arguments.row_of_slot, &expected.row_of_slot, &[tokens, topk])?;
     check("slot_of_row", arguments.slot_of_row, &expected.slot_of_row, &[slots])?;
     check("error", arguments.error, &[error], &[1])?;
-    Ok(Passed { kernel, case, worst: 0.0 })
+    Ok(Passed { kernel, specs: vec![Layout::any(&spec)], case, worst: 0.0 })
 }

@@ -7,7 +7,7 @@ use crate::verify::random::Random;
 use crate::verify::{Failure, Machine, Passed};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::moe::permute::{Permute, PermuteArguments, PermuteSpec, RowFormat};
-use rorqual_kernels::{device_error, generate};
+use rorqual_kernels::{Registered, device_error, generate};
 
 const POISON: u8 = 0xa5;
 
@@ -65,5 +65,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     let error = of_u32(&machine.download(arguments.error, 4)?);
     let comparison = Comparison { kernel: &kernel, case: &case, tensor: "error", shape: &[1] };
     layout::equal(&comparison, &error, &[if wrong { device_error::SLOT } else { 0 }])?;
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst: 0.0 })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Permute::any(&spec)], case: case.clone(), worst: 0.0 })
 }

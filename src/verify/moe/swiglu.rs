@@ -13,7 +13,7 @@ use crate::verify::random::Random;
 use crate::verify::{Failure, Machine, Passed};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::moe::swiglu::{Swiglu, SwigluArguments, SwigluSpec};
-use rorqual_kernels::{ScaleFormat, generate};
+use rorqual_kernels::{Registered, ScaleFormat, generate};
 
 /// How far off a value may be before it is rounded or quantised.
 fn error(value: f32) -> f32 {
@@ -103,5 +103,5 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
             error,
         )?);
     }
-    Ok(Passed { kernel: kernel.clone(), case: case.clone(), worst })
+    Ok(Passed { kernel: kernel.clone(), specs: vec![Swiglu::any(&spec)], case: case.clone(), worst })
 }
