@@ -47,7 +47,7 @@ fn plans_that_break_a_rule() {
         Layout::plan(&device, &LayoutSpec { experts: 4, topk: 5 }),
         "moe::Layout: `topk` is 5, expected 1 to `experts`, 4",
     );
-    message(Argmax::plan(&device, 0), "sample::Argmax: `vocab` is 0, expected 1 to 1048576");
+    message(Argmax::plan(&device, 0), "sample::Argmax: `vocab` is 0, expected 1 to 262144");
 }
 
 #[test]
