@@ -94,6 +94,8 @@ pub struct ClusterState {
     pub ctas: Vec<Cta>,
     /// Flat index of the cluster in the grid.
     pub index: u64,
+    /// Its number among the clusters that race detection follows.
+    pub number: u32,
     /// Index of the cluster in the grid.
     pub coordinates: [u32; 3],
     /// The cluster barrier.

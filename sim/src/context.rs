@@ -1,7 +1,7 @@
 //! What a micro-operation sees while it runs: its warp's registers, its cluster, the launch.
 //!
-//! Every access of a kernel to memory and every synchronisation passes through here and through
-//! [`ClusterState`]: this is where an observer that checks for races hooks in.
+//! Every access of a kernel to memory and every synchronisation passes through here: what race detection must know of
+//! them is told by [`observe`](crate::exec::observe).
 
 use crate::cluster::ClusterState;
 use crate::counters::Counters;
@@ -53,6 +53,8 @@ pub struct World {
     pub instructions: u64,
     /// Bytes that registers, local and shared memory take on the host.
     pub memory: u64,
+    /// Looks for races, if the launch asks for it.
+    pub race: Option<Box<crate::race::RaceDetector>>,
 }
 
 impl World {

@@ -2,6 +2,7 @@
 
 use crate::memory::{DeviceMemory, GlobalMemory};
 use crate::program::{KernelInfo, Program};
+use crate::race::RacePolicy;
 use crate::target_limits::Limits;
 use crate::tensor_core::{Generation, Precision};
 use rorqual_ptx::target::Target;
@@ -19,6 +20,8 @@ pub struct Options {
     pub perturb_approximations: bool,
     /// Whether undefined values that reach an address, a branch or an output are faults.
     pub check_initialized: bool,
+    /// How races are looked for; `None` looks for none.
+    pub race: Option<RacePolicy>,
     /// Whether accesses are counted per PTX line, and multiply-adds of padding.
     pub count_accesses: bool,
     /// Warp instructions that a launch may issue.
@@ -45,6 +48,7 @@ impl Default for Options {
             precision: Precision::Exact,
             perturb_approximations: false,
             check_initialized: true,
+            race: Some(RacePolicy::default()),
             count_accesses: false,
             instruction_budget: 20_000_000_000,
             memory_budget: 16 << 30,

@@ -23,6 +23,7 @@ pub mod load;
 pub mod machine;
 pub mod memory;
 pub mod program;
+pub mod race;
 pub mod registers;
 pub mod report;
 pub mod scalar;

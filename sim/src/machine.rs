@@ -13,6 +13,8 @@ use crate::grid::Grid;
 use crate::memory::SharedMemory;
 use crate::memory::local::LocalMemory;
 use crate::program::Flow;
+use crate::race::RaceDetector;
+use crate::race::footprint::{Footprint, LaunchFootprint};
 use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
 use crate::schedule;
@@ -32,6 +34,10 @@ pub struct Outcome {
     pub counters: Counters,
     /// What `printf` wrote, in the order of clusters.
     pub output: Vec<u8>,
+    /// What is worth a look and does not make the kernel wrong.
+    pub warnings: Vec<Report>,
+    /// What a cluster that ran alone did to global memory, until it is compared with the others.
+    footprint: Option<Footprint>,
 }
 
 /// Instructions of a turn.
@@ -64,7 +70,8 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
             return None;
         }
         let mut domain = Domain::new(std::slice::from_ref(grid), [(0, index..index + 1)].into());
-        let outcome = domain.run();
+        let mut outcome = domain.run();
+        outcome.footprint = domain.world.race.as_ref().map(|race| race.footprint(index));
         if !outcome.reports.is_empty() {
             first_fault.fetch_min(index, Ordering::Relaxed);
         }
@@ -72,7 +79,8 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
     };
     let mut total = Outcome::default();
     // Blocks bound the memory that outcomes take, and a fault ends the launch soon.
-    let block = (threads as u64).saturating_mul(64);
+    let block = (threads as u64).saturating_mul(if grid.options.race.is_some() { 8 } else { 64 });
+    let mut launch_footprint = LaunchFootprint::default();
     let mut start = 0;
     while start < count && total.reports.is_empty() {
         let end = start.saturating_add(block).min(count);
@@ -85,6 +93,12 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
             total.counters.add(&outcome.counters);
             total.output.extend(outcome.output);
             total.reports.extend(outcome.reports);
+            add_warnings(&mut total.warnings, outcome.warnings);
+            if let Some(footprint) = outcome.footprint.filter(|_| total.reports.is_empty())
+                && let Err(fault) = launch_footprint.add(&footprint)
+            {
+                total.reports.push(make_report(grid, &fault, fault.line));
+            }
             if total.reports.is_empty() && total.counters.instructions() > grid.options.instruction_budget {
                 total.reports.push(budget_report(grid));
             }
@@ -95,6 +109,17 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
         start = end;
     }
     total
+}
+
+/// Adds warnings that are not there yet, up to a number that is still read.
+fn add_warnings(all: &mut Vec<Report>, new: Vec<Report>) {
+    const MOST: usize = 100;
+    for warning in new {
+        let known = |old: &Report| (old.line, old.other_line) == (warning.line, warning.other_line);
+        if all.len() < MOST && !all.iter().any(known) {
+            all.push(warning);
+        }
+    }
 }
 
 fn run_together(grids: &[Grid<'_>]) -> Outcome {
@@ -137,7 +162,13 @@ impl<'a> Domain<'a> {
             grids,
             queue,
             residents: Vec::new(),
-            world: World { time: 0, random, instructions: 0, memory: 0 },
+            world: World {
+                time: 0,
+                random,
+                instructions: 0,
+                memory: 0,
+                race: grids[0].options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+            },
             counters: Counters::default(),
             output: Vec::new(),
             epoch: 0,
@@ -155,7 +186,9 @@ impl<'a> Domain<'a> {
         }
         self.output.sort_by_key(|(grid, index, _)| (*grid, *index));
         let output = self.output.drain(..).flat_map(|(_, _, text)| text).collect();
-        Outcome { reports, counters: std::mem::take(&mut self.counters), output }
+        let warnings = self.world.race.as_deref_mut().map(RaceDetector::take_warnings).unwrap_or_default();
+        let warnings = warnings.iter().map(|fault| make_report(&self.grids[0], fault, fault.line)).collect();
+        Outcome { reports, counters: std::mem::take(&mut self.counters), output, warnings, footprint: None }
     }
 
     fn run_to_end(&mut self) -> Result<(), Box<Report>> {
@@ -281,9 +314,15 @@ impl<'a> Domain<'a> {
                 });
             }
         }
+        let number = self.world.race.as_deref_mut().map_or(0, |race| {
+            let lanes: Vec<u32> = warps.iter().map(|warp| warp.lanes).collect();
+            let bytes: Vec<u32> = ctas.iter().map(|cta| cta.shared.size()).collect();
+            race.start_cluster(&lanes, &bytes)
+        });
         let state = ClusterState {
             ctas,
             index,
+            number,
             coordinates,
             barrier: crate::barrier::ClusterBarrier::default(),
             operations: Vec::new(),
@@ -443,6 +482,9 @@ impl<'a> Domain<'a> {
                 continue;
             }
             let Resident { grid, cluster } = self.residents.remove(at);
+            if let Some(race) = &mut self.world.race {
+                race.end_cluster(cluster.state.number);
+            }
             self.world.memory = self.world.memory.saturating_sub(cluster.host_bytes());
             let output = cluster.state.output;
             if !output.is_empty() {

@@ -81,6 +81,8 @@ rules! {
     Mbarrier "mbarrier" Undefined;
     /// A register of a matrix instruction in flight was touched.
     InFlight "in-flight" Undefined;
+    /// Conflicting accesses that nothing orders.
+    Race "race" Undefined;
     /// A warp ended while its asynchronous work was under way.
     ExitInFlight "exit-in-flight" Undefined;
     /// Shared memory of a CTA that has ended or is not of the cluster.
@@ -185,13 +187,22 @@ pub struct Fault {
     pub message: String,
     /// The PTX line of the other party.
     pub other_line: Option<u32>,
+    /// The PTX line that did it, where it is not the one that is being executed; 0 if it is.
+    pub line: u32,
 }
 
 impl Fault {
     /// A fault of one party.
     #[must_use]
     pub fn new(rule: Rule, message: impl Into<String>) -> Self {
-        Self { rule, message: message.into(), other_line: None }
+        Self { rule, message: message.into(), other_line: None, line: 0 }
+    }
+
+    /// Names the line that did it.
+    #[must_use]
+    pub fn at_line(mut self, line: u32) -> Self {
+        self.line = line;
+        self
     }
 
     /// Names the line of the other party.

@@ -252,6 +252,17 @@ fn for_each_piece<E>(
     Ok(())
 }
 
+/// Visits the bytes in global memory of every row of a box that are inside of the tensor: address and bytes.
+pub fn global_rows(spec: &TileSpec, coordinates: &[i32], mut visit: impl FnMut(u64, u64)) {
+    let visited: Result<(), std::convert::Infallible> = for_each_row(spec, coordinates, 0, |row| {
+        if !row.inside.is_empty() {
+            visit(row.global, row.inside.len() as u64);
+        }
+        Ok(())
+    });
+    let Ok(()) = visited;
+}
+
 /// Visits every byte of the box of a load, those outside of the tensor too, in the order of the box. The copy is one that
 /// [`check_tile`] finds nothing wrong with.
 ///

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::counters::{AccessCounters, lane_count};
 use crate::decode::AddressSource;
 use crate::memory::{Lane, LaneError, classify_lanes, lanes_of_rank, shared_rank};
+use crate::race::{CHANGES, Region, Touch};
 use crate::report::{Fault, Rule};
 use rorqual_ptx::types::Space;
 
@@ -159,6 +160,30 @@ pub fn load_own_shared<R: Lane>(
     let defined = by_width!(bytes, W => memory.load_lanes::<W, R>(base, start, mask, out)).ok()?;
     context.counters.shared_read_bytes += lane_count(mask) * u64::from(bytes);
     Some(defined)
+}
+
+/// Tells race detection of a load of [`load_own_shared`].
+///
+/// # Errors
+///
+/// A race.
+#[inline]
+pub fn observe_own_shared(
+    context: &mut Context<'_>,
+    address: &AddressSource,
+    bytes: u32,
+) -> Result<(), Box<Fault>> {
+    if context.world.race.is_none() {
+        return Ok(());
+    }
+    let start = address.start(context) as u32;
+    let addresses = context.u32(address.base).map(|base| u64::from(base.wrapping_add(start)));
+    let (mask, cta) = (context.mask, context.warp.cta);
+    let region = Region::Shared { cta: cta as u32, base: context.cluster.ctas[cta].shared.base() };
+    match context.race(mask) {
+        Some((race, actor)) => race.access_lanes(&actor, region, &addresses, bytes, Touch::READ, &CHANGES),
+        None => Ok(()),
+    }
 }
 
 fn load_local<R: Lane>(

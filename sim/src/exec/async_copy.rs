@@ -13,6 +13,7 @@ use crate::flight::{CopyArrival, CopyAsync};
 use crate::grid::Grid;
 use crate::memory::{Window, classify};
 use crate::program::{Flow, Step};
+use crate::race::Region;
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
 use crate::tensor_map::Field;
@@ -101,6 +102,7 @@ fn issue_copy(
             .map_err(|error| Fault::new(Rule::Bounds, format!("cp.async in lane {lane}: {error}")))?;
     }
     access::count_copy(context, &from, &read, &to, bytes);
+    observe_copy(context, &to, &from, &read, bytes)?;
     let flight = &mut context.warp.flight;
     flight.copies.push_back(CopyAsync {
         lanes: context.mask,
@@ -113,6 +115,43 @@ fn issue_copy(
     });
     flight.copies_issued += 1;
     Ok(Flow::Next)
+}
+
+/// Tells race detection of the `cp.async` of the active lanes.
+fn observe_copy(
+    context: &mut Context<'_>,
+    to: &[u32; 32],
+    from: &[u64; 32],
+    read: &[u32; 32],
+    bytes: u32,
+) -> Result<(), Box<Fault>> {
+    if context.world.race.is_none() {
+        return Ok(());
+    }
+    let (mask, number) = (context.mask, context.warp.flight.copies_issued as u32 + 1);
+    let first = mask.trailing_zeros() as usize;
+    // All lanes copy to the shared memory of their own CTA, or the program is odd enough to go lane by lane.
+    let region = context.shared_region(to[first]);
+    let alike = (0..32).filter(|&lane| mask >> lane & 1 == 1 && context.shared_region(to[lane]) == region);
+    let alike = alike.fold(0, |set, lane| set | 1 << lane);
+    let others: Vec<_> =
+        (0..32).filter(|&lane| (mask & !alike) >> lane & 1 == 1).map(|lane| context.shared_region(to[lane])).collect();
+    let Some((race, actor)) = context.race(mask) else { return Ok(()) };
+    let ticket = race.copy(&actor, number);
+    let mut left = mask;
+    while left != 0 {
+        let count = read[left.trailing_zeros() as usize];
+        let lanes = (0..32).filter(|&lane| left >> lane & 1 == 1 && read[lane] == count);
+        let lanes = lanes.fold(0, |set, lane| set | 1 << lane);
+        race.copy_lanes(&ticket, false, Region::Global, from, (lanes, count))?;
+        left &= !lanes;
+    }
+    let shared = to.map(u64::from);
+    race.copy_lanes(&ticket, true, region, &shared, (alike, bytes))?;
+    for (lane, region) in (0..32).filter(|&lane| (mask & !alike) >> lane & 1 == 1).zip(others) {
+        race.copy_lanes(&ticket, true, region, &shared, (1 << lane, bytes))?;
+    }
+    Ok(())
 }
 
 /// Performs the oldest `cp.async` of a warp and the arrivals that waited for it. True if there was one.
@@ -201,20 +240,35 @@ pub fn arrive_after_copies(
             mbarrier: addresses[lane],
             line: context.line,
         });
+        let phase = context.cluster.mbarrier(addresses[lane])?.phase;
+        if let Some((race, actor)) = context.race(1 << lane) {
+            race.use_mbarrier(&actor, addresses[lane])?;
+            race.arrive_after_copies(&actor, addresses[lane], phase, after as u32);
+        }
     }
     Ok(Flow::Next)
+}
+
+/// Commits the `cp.async` of the active lanes so far as a group.
+fn commit_copies(context: &mut Context<'_>) {
+    let (groups, issued) = (context.warp.flight.open_copy_group, context.warp.flight.copies_issued as u32);
+    if let Some((race, actor)) = context.race(context.mask) {
+        race.commit_copies(&actor, &groups, issued);
+    }
+    context.active().for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
 }
 
 /// Waits for all but the last `left` groups of the active lanes, by performing what they still need.
 fn wait_copies(context: &mut Context<'_>, left: u32, open_too: bool) -> Step {
     if open_too {
-        let mask = context.mask;
-        (0..32)
-            .filter(|lane| mask >> lane & 1 == 1)
-            .for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
+        commit_copies(context);
     }
     while !context.warp.flight.copies_done(context.mask, left) {
         advance_copy(context)?;
+    }
+    let open = context.warp.flight.open_copy_group;
+    if let Some((race, actor)) = context.race(context.mask) {
+        race.wait_copies(&actor, &open, left);
     }
     Ok(Flow::Next)
 }
@@ -397,7 +451,7 @@ impl ExecAsyncCopy for Decoder<'_> {
 
     fn cp_async_commit_group(&mut self, _: &Instruction) -> Decoded {
         self.emit_with(Class::AsyncCopy, |context| {
-            context.active().for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
+            commit_copies(context);
             Ok(Flow::Next)
         });
         Ok(())
@@ -461,6 +515,11 @@ impl ExecAsyncCopy for Decoder<'_> {
         let left = literal(instruction.operand("count"))? as u32;
         let read = instruction.has(Modifier::Read);
         self.emit_with(Class::AsyncCopy, move |context| {
+            // The lanes make no access before their wait is over: they may know of its end now.
+            let below = context.warp.flight.open_bulk_group.map(|open| open.saturating_sub(left));
+            if let Some((race, actor)) = context.race(context.mask) {
+                race.wait_bulk(&actor, &below, read);
+            }
             if context.warp.flight.bulk_done(context.mask, left, read) {
                 return Ok(Flow::Next);
             }

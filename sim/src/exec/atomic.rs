@@ -2,6 +2,7 @@
 
 use super::access::lane_fault;
 use super::bulk_copy::memory_rule;
+use super::observe;
 use crate::bulk::{ReduceOp, ReduceType, reduce_element};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
@@ -11,6 +12,8 @@ use crate::grid::Grid;
 use crate::liveness::slots_of;
 use crate::memory::{LaneError, Loaded, MemoryError, Window, classify};
 use crate::program::{Flow, Step};
+use crate::race::Touch;
+use crate::race::scope::{Scope, Semantics};
 use crate::registers::{Destination, Source};
 use crate::report::{Fault, Rule};
 use rorqual_ptx::instruction::Instruction;
@@ -71,6 +74,9 @@ struct Atomic {
     operation: Operation,
     /// Bits of one access.
     bits: u32,
+    semantics: Semantics,
+    /// Whether the value is returned: what is not cannot acquire.
+    returns: bool,
     /// Result, operand and new value of each element of a vector.
     elements: Vec<(Option<Destination>, Source, Source)>,
 }
@@ -83,6 +89,13 @@ impl Atomic {
         crate::memory::check_alignment(&addresses, 0, context.mask, whole)
             .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
+        let swaps = self.operation == Operation::CompareAndSwap;
+        let touch = Touch { strong: self.semantics.strong, swaps, ..Touch::WRITE };
+        observe::lanes(context, &addresses, self.space, whole, touch)?;
+        if self.returns {
+            observe::strong_reads(context, &addresses, self.space, self.semantics);
+        }
+        observe::strong_writes(context, &addresses, self.space, self.semantics, true);
         context.counters.atomic_bytes += lane_count(context.mask) * u64::from(whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
@@ -275,7 +288,16 @@ impl Decoder<'_> {
             let new = instruction.operand("c").map_or(Ok(source), |operand| self.source(operand, ty))?;
             decoded.push((to, source, new));
         }
-        let atomic = Atomic { address, space, operation, bits: ty.bits(), elements: decoded };
+        let relaxed = Semantics { strong: Some(Scope::Gpu), ..Semantics::WEAK };
+        let atomic = Atomic {
+            address,
+            space,
+            operation,
+            bits: ty.bits(),
+            semantics: Semantics::of(instruction, relaxed),
+            returns: instruction.operand("d").is_some(),
+            elements: decoded,
+        };
         self.emit_with(Class::Atomic, move |context| atomic.run(context));
         Ok(())
     }
@@ -307,6 +329,8 @@ impl ExecAtomic for Decoder<'_> {
                 let value =
                     if wide { context.u64(operand)[lane] } else { u64::from(context.u32(operand)[lane]) };
                 super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
+                let span = (addresses[lane], ty.bytes());
+                super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], true)?;
                 let work = AsyncReduction {
                     address: addresses[lane],
                     bytes: ty.bytes(),

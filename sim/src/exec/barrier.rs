@@ -93,6 +93,10 @@ impl CtaBarrierInstruction {
         let generation = barrier.generation;
         barrier.arrive(id, warp, threads, warps, how, line)?;
         context.counters.barrier_arrivals += 1;
+        let waits = self.waits;
+        if let Some((race, actor)) = context.race(alive) {
+            race.arrive_at_barrier(&actor, id, generation, waits);
+        }
         context.cluster.changed();
         for lane in 0..32 {
             context.warp.collective.results[lane] = [u64::from(id), generation];
@@ -154,7 +158,7 @@ pub fn write_reduction(context: &mut Context<'_>, reduce: Reduce) -> Step {
 /// # Errors
 ///
 /// If a thread arrives twice without waiting, or an aligned one not with its whole warp.
-pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool) -> Step {
+pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool, releases: bool) -> Step {
     if aligned && let Some(flow) = context.gather(u32::MAX, true) {
         return Ok(flow);
     }
@@ -171,6 +175,10 @@ pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool) -> Step {
         )));
     }
     context.warp.cluster_arrived |= mask;
+    let phase = context.cluster.barrier.phase;
+    if let Some((race, actor)) = context.race(mask) {
+        race.arrive_at_cluster(&actor, phase, releases);
+    }
     context.warp.cluster_phase = context.cluster.barrier.phase;
     context.cluster.barrier.arrived += mask.count_ones();
     context.cluster.complete_cluster_barrier();
@@ -200,6 +208,9 @@ pub fn cluster_wait(context: &mut Context<'_>, aligned: bool) -> Step {
     }
     let phase = context.warp.cluster_phase;
     context.warp.cluster_arrived &= !context.mask;
+    if let Some((race, actor)) = context.race(context.mask) {
+        race.wait_at_cluster(&actor, phase);
+    }
     if context.cluster.barrier.phase > phase {
         return Ok(Flow::Next);
     }

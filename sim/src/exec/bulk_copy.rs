@@ -13,6 +13,8 @@ use crate::flight::BulkFlight;
 use crate::grid::Grid;
 use crate::memory::{MemoryError, SHARED_RANK_SHIFT, SharedMemory, Window, classify};
 use crate::program::{Flow, Step};
+use crate::race::scope::Scope;
+use crate::race::{Region, Touch};
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
 use crate::tensor_map::{Field, TENSOR_MAP_BYTES, TensorMap, TileSpec};
@@ -126,6 +128,84 @@ pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u3
     Ok(())
 }
 
+/// Tells race detection of an asynchronous store or reduction of a lane to another CTA's shared memory.
+///
+/// # Errors
+///
+/// A race.
+pub fn observe_remote(
+    context: &mut Context<'_>,
+    lane: usize,
+    (address, bytes): (u32, u32),
+    mbarrier: u32,
+    reduces: bool,
+) -> Result<(), Box<Fault>> {
+    if context.world.race.is_none() {
+        return Ok(());
+    }
+    let (region, phase) = (context.shared_region(address), context.cluster.mbarrier(mbarrier)?.phase);
+    let Some((race, actor)) = context.race(1 << lane) else { return Ok(()) };
+    race.use_mbarrier(&actor, mbarrier)?;
+    let mut ticket = race.counted_copy(&actor, mbarrier, phase, true);
+    ticket.strong = reduces.then_some(Scope::Gpu);
+    race.access_ranges(&ticket, true, region, std::iter::once((address.into(), bytes.into())))
+}
+
+/// What a copy into shared memory reads.
+enum Reads {
+    Global(Vec<(u64, u64)>),
+    Shared(u32, u32),
+}
+
+/// Tells race detection of a copy of a lane into shared memory that an mbarrier counts.
+fn observe_load(
+    context: &mut Context<'_>,
+    lane: usize,
+    reads: &Reads,
+    (destination, bytes): (u32, u32),
+    mbarrier: u32,
+    reduces: bool,
+) -> Result<(), Box<Fault>> {
+    if context.world.race.is_none() || bytes == 0 {
+        return Ok(());
+    }
+    let phase = context.cluster.mbarrier(mbarrier)?.phase;
+    let to = context.shared_region(destination);
+    let from = match reads {
+        Reads::Global(_) => Region::Global,
+        Reads::Shared(address, _) => context.shared_region(*address),
+    };
+    let Some((race, actor)) = context.race(1 << lane) else { return Ok(()) };
+    race.use_mbarrier(&actor, mbarrier)?;
+    let mut ticket = race.counted_copy(&actor, mbarrier, phase, false);
+    match reads {
+        Reads::Global(ranges) => race.access_ranges(&ticket, false, from, ranges.iter().copied())?,
+        Reads::Shared(address, bytes) => {
+            let range = (u64::from(*address), u64::from(*bytes));
+            race.access_ranges(&ticket, false, from, std::iter::once(range))?;
+        }
+    }
+    ticket.strong = reduces.then_some(Scope::Gpu);
+    race.access_ranges(&ticket, true, to, std::iter::once((destination.into(), bytes.into())))
+}
+
+/// Tells race detection of a copy of a lane from shared to global memory.
+fn observe_store(
+    context: &mut Context<'_>,
+    lane: usize,
+    (source, bytes): (u32, u32),
+    written: &[(u64, u64)],
+    reduces: bool,
+) -> Result<(), Box<Fault>> {
+    let group = context.warp.flight.open_bulk_group[lane];
+    let from = context.shared_region(source);
+    let Some((race, actor)) = context.race(1 << lane) else { return Ok(()) };
+    let [read, mut write] = race.bulk_store(&actor, group);
+    race.access_ranges(&read, false, from, std::iter::once((source.into(), bytes.into())))?;
+    write.strong = reduces.then_some(Scope::Gpu);
+    race.access_ranges(&write, true, Region::Global, written.iter().copied())
+}
+
 /// Delivers bytes to an mbarrier.
 fn complete(cluster: &mut ClusterState, mbarrier: u32, bytes: u32) -> Result<(), Box<Fault>> {
     let barrier = cluster.mbarrier(mbarrier)?;
@@ -210,6 +290,8 @@ impl BulkCopy {
                     data: None,
                     line: context.line,
                 };
+                let written = [(destination, bytes.into())];
+                observe_store(context, lane, (to_shared(source), bytes), &written, self.reduce.is_some())?;
                 submit_store(context, lane, Box::new(work));
                 continue;
             }
@@ -224,6 +306,12 @@ impl BulkCopy {
                     undefine(context.cluster, in_window(shared, rank), bytes)?;
                 }
                 let signal = if multicast.is_some() { in_window(mbarrier, rank) } else { mbarrier };
+                let reads = match self.direction {
+                    Direction::Load => Reads::Global(vec![(source, bytes.into())]),
+                    _ => Reads::Shared(to_shared(source), bytes),
+                };
+                let filled = (in_window(shared, rank), bytes);
+                observe_load(context, lane, &reads, filled, signal, self.reduce.is_some())?;
                 let work = BulkLoad {
                     direction: self.direction,
                     source,
@@ -387,6 +475,10 @@ impl TensorCopy {
                     done: false,
                     line: context.line,
                 };
+                if context.world.race.is_some() {
+                    let rows = rows_of(&spec, used);
+                    observe_store(context, lane, (address, spec.shared_bytes()), &rows, self.reduce.is_some())?;
+                }
                 submit_store(context, lane, Box::new(work));
                 continue;
             }
@@ -395,14 +487,19 @@ impl TensorCopy {
             let mbarrier = to_shared(mbarriers.expect("a load names an mbarrier")[lane]);
             let barrier_ranks = if multicast.is_some() { ranks.clone() } else { vec![rank_of(mbarrier)] };
             announce(context.cluster, mbarrier, &barrier_ranks)?;
+            let rows = if context.world.race.is_some() { rows_of(&spec, used) } else { Vec::new() };
+            let reads = Reads::Global(rows);
             for &rank in &ranks {
                 undefine(context.cluster, in_window(address, rank), spec.shared_bytes())?;
+                let signal = if multicast.is_some() { in_window(mbarrier, rank) } else { mbarrier };
+                let filled = (in_window(address, rank), spec.shared_bytes());
+                observe_load(context, lane, &reads, filled, signal, false)?;
                 let work = TensorLoad {
                     spec,
                     coordinates,
                     rank: used.len(),
                     shared: in_window(address, rank),
-                    mbarrier: if multicast.is_some() { in_window(mbarrier, rank) } else { mbarrier },
+                    mbarrier: signal,
                 };
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
@@ -481,6 +578,13 @@ impl Asynchronous for TensorStore {
         self.done = true;
         Ok(Progress::Read)
     }
+}
+
+/// The bytes of a box in global memory.
+fn rows_of(spec: &TileSpec, coordinates: &[i32]) -> Vec<(u64, u64)> {
+    let mut rows = Vec::new();
+    bulk::global_rows(spec, coordinates, |start, bytes| rows.push((start, bytes)));
+    rows
 }
 
 /// The tensor map at an address: in the parameters, or in global memory.
@@ -582,6 +686,11 @@ pub fn replace_field(
             }
         }
         .map_err(|error| memory_fault(&error))?;
+        let region = shared.map_or(Region::Global, |address| context.shared_region(address));
+        let span = (shared.map_or(address, u64::from), TENSOR_MAP_BYTES as u64);
+        if let Some((race, actor)) = context.race(1 << lane) {
+            race.access_span(&actor, region, span, Touch::WRITE)?;
+        }
     }
     context.cluster.changed();
     Ok(Flow::Next)
@@ -603,6 +712,12 @@ pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSourc
     let (data, flags) = memory.range(from, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
     context.grid.global().write_range(to, data, flags, line).map_err(|error| memory_fault(&error))?;
     context.grid.edited_maps.edit(to, line);
+    let (from_region, bytes) = (context.shared_region(from), TENSOR_MAP_BYTES as u64);
+    let lane = context.mask & context.mask.wrapping_neg();
+    if let Some((race, actor)) = context.race(lane) {
+        race.access_span(&actor, from_region, (from.into(), bytes), Touch::READ)?;
+        race.access_span(&actor, Region::Global, (to, bytes), Touch::WRITE)?;
+    }
     context.cluster.changed();
     Ok(Flow::Next)
 }

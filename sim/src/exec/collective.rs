@@ -155,6 +155,12 @@ impl Instruction {
             let key = key ^ u64::from(masks[lane]);
             if need & !here == 0 || meet_elsewhere(context, need & !here, key) {
                 self.compute(need, &mut context.warp.collective, context.grid.options.elect_highest);
+                // Of these instructions only bar.warp.sync orders memory.
+                if self.operation == Operation::Meet
+                    && let Some((race, actor)) = context.race(need)
+                {
+                    race.meet(&actor);
+                }
             } else {
                 waiting |= here;
                 set_aside(context, here, need, key);

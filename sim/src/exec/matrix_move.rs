@@ -5,11 +5,13 @@ use super::access::{self, Access};
 use super::bulk_copy::memory_rule;
 use super::memory::class_of;
 use super::mma::wmma_fragment;
+use super::observe;
 use crate::context::Context;
 use crate::counters::Class;
 use crate::decode::{AddressSource, Decoded, Decoder, Relative, Unsupported};
 use crate::memory::{DEFINED, MemoryError, Window, check_alignment, classify};
 use crate::program::{Flow, Step};
+use crate::race::Touch;
 use crate::registers::{Destination, Source};
 use crate::report::{Fault, Rule};
 use crate::tensor_core::fragment::{Fragment, Position};
@@ -61,6 +63,15 @@ impl Rows {
             };
         }
         Ok(shared)
+    }
+
+    /// Tells race detection that each lane loads the row of its address.
+    fn observe(&self, context: &mut Context<'_>, addresses: &[u32; 32]) -> Result<(), Box<Fault>> {
+        let whole = std::mem::replace(&mut context.mask, u32::MAX >> (32 - 8 * self.matrices));
+        let observed =
+            observe::lanes(context, &addresses.map(u64::from), Space::Shared, ROW_BYTES, Touch::READ);
+        context.mask = whole;
+        observed
     }
 }
 
@@ -127,6 +138,7 @@ impl Load {
             }
         }
         context.counters.shared_read_bytes += 128 * self.to.len() as u64;
+        self.rows.observe(context, &addresses)?;
         for (number, to) in self.to.iter().enumerate() {
             if self.transposed {
                 context.write_u32(*to, &transpose(&words[number]), transpose_undefined(undefined[number]))?;
@@ -153,13 +165,15 @@ impl Store {
             return Ok(flow);
         }
         let addresses = self.rows.addresses(context, NAME)?;
-        for (matrix, from) in self.from.iter().enumerate() {
-            let mut undefined = context.taint(*from)?;
-            let mut words = *context.u32(*from);
+        let (mut words, mut undefined) = ([[0; 32]; 4], [0; 4]);
+        for ((from, words), undefined) in self.from.iter().zip(&mut words).zip(&mut undefined) {
+            (*words, *undefined) = (*context.u32(*from), context.taint(*from)?);
             if self.transposed {
-                words = transpose(&words);
-                undefined = transpose_undefined(undefined);
+                (*words, *undefined) = (transpose(words), transpose_undefined(*undefined));
             }
+        }
+        self.observe(context, &addresses, &words)?;
+        for (matrix, (words, undefined)) in words.iter().zip(undefined).enumerate().take(self.from.len()) {
             for (row, words) in words.as_chunks::<4>().0.iter().enumerate() {
                 let lane = 8 * matrix + row;
                 let shared = &mut context.cluster.cta_of(addresses[lane])?.shared;
@@ -175,6 +189,25 @@ impl Store {
         context.counters.shared_written_bytes += 128 * self.from.len() as u64;
         context.cluster.changed();
         Ok(Flow::Next)
+    }
+
+    /// Tells race detection that each lane stores the row of its address.
+    fn observe(
+        &self,
+        context: &mut Context<'_>,
+        addresses: &[u32; 32],
+        words: &[[u32; 32]; 4],
+    ) -> Result<(), Box<Fault>> {
+        let lanes = u32::MAX >> (32 - 8 * self.rows.matrices);
+        let whole = std::mem::replace(&mut context.mask, lanes);
+        let byte = |_: &Context<'_>, lane: usize, byte: u32| {
+            let word = words[lane / 8][4 * (lane % 8) + byte as usize / 4];
+            word.to_le_bytes()[byte as usize % 4]
+        };
+        let addresses = addresses.map(u64::from);
+        let observed = observe::store(context, &addresses, Space::Shared, ROW_BYTES, None, &byte);
+        context.mask = whole;
+        observed
     }
 }
 
@@ -247,6 +280,7 @@ impl Tile {
                 access::count(context, &addresses, self.space, self.unit_bits / 8);
                 let mut part = [0u64; 32];
                 defined &= access::load(context, &addresses, self.access(), &mut part)?;
+                observe::lanes(context, &addresses, self.space, self.unit_bits / 8, Touch::READ)?;
                 let shift = element as u32 * self.unit_bits;
                 values.iter_mut().zip(part).for_each(|(value, part)| *value |= part << shift);
             }
@@ -279,6 +313,7 @@ impl Tile {
                     &values.map(|value| value >> shift),
                     defined,
                 )?;
+                observe::lanes(context, &addresses, self.space, self.unit_bits / 8, Touch::WRITE)?;
             }
         }
         Ok(Flow::Next)

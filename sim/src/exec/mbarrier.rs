@@ -8,6 +8,7 @@ use crate::context::{Context, mix};
 use crate::decode::AddressSource;
 use crate::memory::{Window, classify};
 use crate::program::{Flow, Step};
+use crate::race::scope::Semantics;
 use crate::registers::{Destination, Source};
 use crate::report::{Fault, Rule};
 use crate::warp::Wait;
@@ -130,6 +131,9 @@ pub fn init(context: &mut Context<'_>, operand: Operand, count: Source) -> Step 
             .store(address, 8, u128::from(mark(address)), 0)
             .map_err(|error| Fault::new(Rule::Bounds, error.to_string()))?;
         cta.mbarriers.insert(address, barrier);
+        if let Some((race, actor)) = context.race(1 << lane) {
+            race.init_mbarrier(&actor, address);
+        }
     }
     context.cluster.changed();
     Ok(Flow::Next)
@@ -174,6 +178,8 @@ pub struct Arrive {
     pub no_complete: bool,
     /// Where the state goes.
     pub state: Option<Destination>,
+    /// Whether it releases, and to whom.
+    pub semantics: Semantics,
 }
 
 impl Arrive {
@@ -192,7 +198,12 @@ impl Arrive {
         let line = context.line;
         let mut states = [0; 32];
         for lane in context.active() {
-            let barrier = intact(context, addresses[lane])?;
+            let phase = intact(context, addresses[lane])?.phase;
+            if let Some((race, actor)) = context.race(1 << lane) {
+                race.use_mbarrier(&actor, addresses[lane])?;
+                race.arrive_at_mbarrier(&actor, addresses[lane], phase, self.semantics);
+            }
+            let barrier = context.cluster.mbarrier(addresses[lane])?;
             states[lane] = barrier.token();
             if let Some(bytes) = &bytes {
                 barrier.expect_transactions(bytes[lane])?;
@@ -226,7 +237,11 @@ pub fn transactions(context: &mut Context<'_>, operand: Operand, bytes: Source, 
     context.require_defined(bytes, "the byte count of an mbarrier")?;
     let (addresses, bytes) = (operand.read(context)?, *context.u32(bytes));
     for lane in context.active() {
-        let barrier = intact(context, addresses[lane])?;
+        intact(context, addresses[lane])?;
+        if let Some((race, actor)) = context.race(1 << lane) {
+            race.use_mbarrier(&actor, addresses[lane])?;
+        }
+        let barrier = context.cluster.mbarrier(addresses[lane])?;
         if complete {
             barrier.complete_transactions(bytes[lane])?;
         } else {
@@ -250,6 +265,8 @@ pub struct Test {
     pub may_wait: bool,
     /// Where the answer goes.
     pub done: u16,
+    /// Whether it acquires, and from whom.
+    pub semantics: Semantics,
 }
 
 impl Test {
@@ -271,7 +288,11 @@ impl Test {
             } else {
                 (0, context.u64(self.phase)[lane])
             };
-            let barrier = intact(context, address)?;
+            intact(context, address)?;
+            if let Some((race, actor)) = context.race(1 << lane) {
+                race.use_mbarrier(&actor, address)?;
+            }
+            let barrier = context.cluster.mbarrier(address)?;
             let complete = if self.parity {
                 // Only the low bit counts; compilers flip the others along with it.
                 barrier.test_parity(parity & 1)
@@ -279,7 +300,11 @@ impl Test {
                 barrier.test_token(token)?
             };
             done |= u32::from(complete) << lane;
-            awaited.get_or_insert((address, barrier.phase));
+            let phase = barrier.phase;
+            awaited.get_or_insert((address, phase));
+            if complete && let Some((race, actor)) = context.race(1 << lane) {
+                race.pass_mbarrier(&actor, address, phase, self.semantics);
+            }
         }
         // The answer may come before the phase is complete: by the clock, and now and then by chance.
         let gives_up = std::mem::take(&mut context.fragment.timed_out)

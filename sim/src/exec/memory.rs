@@ -1,6 +1,7 @@
 //! Moves, loads, stores and cache control (PTX ISA 9.7.10): decoding, and the code of moves.
 
 use super::access::{self, Access, lane_fault};
+use super::observe;
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
 use crate::counters::{Class, Counters};
@@ -9,9 +10,12 @@ use crate::grid::Grid;
 use crate::liveness::slots_of;
 use crate::memory::check_alignment;
 use crate::program::{Flow, MicroOp, Step};
+use crate::race::Touch;
+use crate::race::scope::Semantics;
 use crate::registers::{Destination, Source};
 use crate::report::{Fault, Rule};
 use rorqual_ptx::instruction::Instruction;
+use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::operand::{Immediate, Operand};
 use rorqual_ptx::table::ExecMemory;
 use rorqual_ptx::types::{Space, Type};
@@ -57,6 +61,9 @@ struct Load {
     signed: bool,
     /// Bits of a 16-bit register are kept in 32: the extension is cut to them.
     register_bits: u32,
+    semantics: Semantics,
+    /// Whether it goes through the non-coherent path.
+    constant: bool,
     components: Vec<Component<Option<Destination>>>,
 }
 
@@ -69,6 +76,7 @@ impl Load {
         }
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
+        let touch = Touch { strong: self.semantics.strong, constant: self.constant, ..Touch::READ };
         if self.space != Space::Param && self.components.len() > 1 {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
@@ -93,6 +101,8 @@ impl Load {
                 context.write_u64(to, &values, !defined)?;
             }
         }
+        observe::lanes(context, &addresses, self.space, whole, touch)?;
+        observe::strong_reads(context, &addresses, self.space, self.semantics);
         Ok(Flow::Next)
     }
 
@@ -106,7 +116,10 @@ impl Load {
     ) -> Result<bool, Box<Fault>> {
         let narrow = self.signed && self.bytes < 4 * u32::from(component.slots);
         let Some(to) = component.operand else { return Ok(false) };
-        if !access::is_plain_shared(context, self.space, &self.address) || narrow {
+        if !access::is_plain_shared(context, self.space, &self.address)
+            || narrow
+            || self.semantics != Semantics::WEAK
+        {
             return Ok(false);
         }
         context.require_defined(self.address.base, "an address")?;
@@ -114,11 +127,13 @@ impl Load {
             let mut values = [0u32; 32];
             let loaded = access::load_own_shared(context, &self.address, self.bytes, &mut values);
             let Some(defined) = loaded else { return Ok(false) };
+            access::observe_own_shared(context, &self.address, self.bytes)?;
             context.write_u32(to, &values, !defined)?;
         } else {
             let mut values = [0u64; 32];
             let loaded = access::load_own_shared(context, &self.address, self.bytes, &mut values);
             let Some(defined) = loaded else { return Ok(false) };
+            access::observe_own_shared(context, &self.address, self.bytes)?;
             context.write_u64(to, &values, !defined)?;
         }
         Ok(true)
@@ -136,6 +151,7 @@ struct Store {
     address: AddressSource,
     space: Space,
     bytes: u32,
+    semantics: Semantics,
     components: Vec<Component<Source>>,
 }
 
@@ -147,6 +163,15 @@ impl Store {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        let byte = |context: &Context<'_>, lane: usize, byte: u32| {
+            let component = &self.components[(byte / self.bytes) as usize];
+            let word = match component.slots {
+                1 => u64::from(context.u32(component.operand)[lane]),
+                _ => context.u64(component.operand)[lane],
+            };
+            (word >> (8 * (byte % self.bytes))) as u8
+        };
+        observe::store(context, &addresses, self.space, whole, self.semantics.strong, &byte)?;
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let undefined = context.taint(component.operand)?;
@@ -158,6 +183,7 @@ impl Store {
                 access::store(context, &addresses, access, &values, !undefined)?;
             }
         }
+        observe::strong_writes(context, &addresses, self.space, self.semantics, false);
         Ok(Flow::Next)
     }
 }
@@ -238,6 +264,8 @@ impl Decoder<'_> {
             bytes: ty.bytes().min(8),
             signed: ty.is_signed(),
             register_bits,
+            semantics: Semantics::of(instruction, Semantics::WEAK),
+            constant: instruction.has(Modifier::Nc),
             components,
         };
         self.emit_with(class_of(space), move |context| load.run(context));
@@ -271,7 +299,8 @@ impl Decoder<'_> {
                 _ => components.push(Component { operand: self.source(element, ty)?, slots }),
             }
         }
-        let store = Store { address, space, bytes: ty.bytes().min(8), components };
+        let semantics = Semantics::of(instruction, Semantics::WEAK);
+        let store = Store { address, space, bytes: ty.bytes().min(8), semantics, components };
         self.emit_with(class_of(space), move |context| store.run(context));
         Ok(())
     }
@@ -478,6 +507,8 @@ impl ExecMemory for Decoder<'_> {
                     )));
                 }
                 super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
+                let span = (addresses[lane], data.len() as u32);
+                super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], false)?;
                 let work = AsyncStore { address: addresses[lane], data, flags, mbarrier: mbarriers[lane] };
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
@@ -499,6 +530,10 @@ impl ExecMemory for Decoder<'_> {
                 shared
                     .fill_defined(at, bytes, 0)
                     .map_err(|error| Fault::new(super::bulk_copy::memory_rule(&error), error.to_string()))?;
+                let region = context.shared_region(at);
+                if let Some((race, actor)) = context.race(1 << lane) {
+                    race.access_span(&actor, region, (at.into(), bytes.into()), Touch::WRITE)?;
+                }
             }
             context.cluster.changed();
             Ok(Flow::Next)

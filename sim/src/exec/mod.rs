@@ -20,6 +20,7 @@ pub mod matrix_operand;
 pub mod mbarrier;
 pub mod memory;
 pub mod mma;
+pub mod observe;
 pub mod printf;
 pub mod special;
 pub mod sync;

@@ -9,8 +9,9 @@ use super::collective::{self, Brought, Operation, Reduction, Shuffle};
 use super::mbarrier::{self, Arrive, Test};
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
-use crate::program::{Flow, MicroOp, Step};
-use crate::registers::{Destination, Source};
+use crate::program::Flow;
+use crate::race::scope::{Scope, Semantics};
+use crate::race::{Actor, RaceDetector};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::operand::Operand;
@@ -61,7 +62,8 @@ impl Decoder<'_> {
             register => Some(self.destination(register, Type::B64)?),
         };
         let no_complete = instruction.has(Modifier::NoComplete);
-        let arrive = Arrive { operand, count, expect, drop, no_complete, state };
+        let semantics = Semantics::of(instruction, RELEASE_CTA);
+        let arrive = Arrive { operand, count, expect, drop, no_complete, state, semantics };
         self.emit_with(Class::Barrier, move |context| arrive.run(context));
         Ok(())
     }
@@ -81,7 +83,8 @@ impl Decoder<'_> {
         };
         let done = self.predicate_destination(Self::operand(instruction, "done")?)?;
         let done = done.ok_or_else(|| Unsupported::new("a discarded answer"))?;
-        let test = Test { operand, phase, parity, may_wait, done };
+        let semantics = Semantics::of(instruction, ACQUIRE_CTA);
+        let test = Test { operand, phase, parity, may_wait, done, semantics };
         self.emit_with(Class::Barrier, move |context| test.run(context));
         Ok(())
     }
@@ -121,16 +124,31 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn fence_like(&mut self) -> Decoded {
-        self.emit(Class::Barrier, run_fence, Destination::default(), [Source::default(); 3], 0);
+    /// An instruction that only race detection is told of.
+    fn fence_like(
+        &mut self,
+        tell: impl Fn(&mut RaceDetector, &Actor) + Send + Sync + 'static,
+    ) -> Decoded {
+        self.emit_with(Class::Barrier, move |context| {
+            if let Some((race, actor)) = context.race(context.mask) {
+                tell(race, &actor);
+            }
+            Ok(Flow::Next)
+        });
         Ok(())
+    }
+
+    fn memory_fence(&mut self, instruction: &Instruction) -> Decoded {
+        let default = Semantics { strong: Some(Scope::Cta), acquire: true, release: true };
+        let semantics = Semantics::of(instruction, default);
+        self.fence_like(move |race, actor| race.fence(actor, semantics))
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the signature of every micro-operation")]
-fn run_fence(_: &mut crate::context::Context<'_>, _: &MicroOp) -> Step {
-    Ok(Flow::Next)
-}
+/// An arrival at an mbarrier that says nothing else.
+const RELEASE_CTA: Semantics = Semantics { strong: Some(Scope::Cta), acquire: false, release: true };
+/// A wait at an mbarrier that says nothing else.
+const ACQUIRE_CTA: Semantics = Semantics { strong: Some(Scope::Cta), acquire: true, release: false };
 
 impl ExecSync for Decoder<'_> {
     type Output = Decoded;
@@ -164,8 +182,8 @@ impl ExecSync for Decoder<'_> {
     }
 
     fn barrier_cluster_arrive(&mut self, instruction: &Instruction) -> Decoded {
-        let aligned = instruction.has(Modifier::Aligned);
-        self.emit_with(Class::Barrier, move |context| barrier::cluster_arrive(context, aligned));
+        let (aligned, releases) = (instruction.has(Modifier::Aligned), !instruction.has(Modifier::Relaxed));
+        self.emit_with(Class::Barrier, move |context| barrier::cluster_arrive(context, aligned, releases));
         Ok(())
     }
 
@@ -175,33 +193,38 @@ impl ExecSync for Decoder<'_> {
         Ok(())
     }
 
-    fn membar(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+    fn membar(&mut self, instruction: &Instruction) -> Decoded {
+        self.memory_fence(instruction)
     }
 
-    fn fence(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+    fn fence(&mut self, instruction: &Instruction) -> Decoded {
+        self.memory_fence(instruction)
     }
 
     fn fence_mbarrier_init(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+        self.fence_like(RaceDetector::fence_inits)
     }
 
     fn fence_proxy_alias(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+        // Every allocation has one address here.
+        self.fence_like(|_, _| {})
     }
 
-    fn fence_proxy_async(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+    fn fence_proxy_async(&mut self, instruction: &Instruction) -> Decoded {
+        let global = instruction.has(Modifier::Global);
+        let shared = instruction.has(Modifier::SharedCta) || instruction.has(Modifier::SharedCluster);
+        let spaces = if global || shared { [shared, global] } else { [true; 2] };
+        self.fence_like(move |race, actor| race.fence_proxy(actor, spaces))
     }
 
     fn fence_proxy_async_generic(&mut self, _: &Instruction) -> Decoded {
-        self.fence_like()
+        self.fence_like(|race, actor| race.fence_proxy(actor, [true, false]))
     }
 
     fn fence_proxy_tensormap(&mut self, instruction: &Instruction) -> Decoded {
         if !instruction.has(Modifier::Acquire) {
-            return self.fence_like();
+            let semantics = Semantics::of(instruction, Semantics::WEAK);
+            return self.fence_like(move |race, actor| race.fence(actor, semantics));
         }
         let address = self.named_address(instruction, "addr")?;
         self.emit_with(Class::Barrier, move |context| bulk_copy::acquire_map(context, address));

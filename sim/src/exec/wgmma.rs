@@ -14,6 +14,8 @@ use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, PredicateSource, Unsupported};
 use crate::flight::{MatrixFlight, MatrixRegisters, SlotSet};
 use crate::program::{Flow, Step};
+use crate::race::Region;
+use crate::race::clock::Knowledge;
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
 use crate::tensor_core::Format;
@@ -170,11 +172,12 @@ impl Multiplication {
         let place = (*issued - warpgroup.executed) as usize;
         *issued += 1;
         if place == warpgroup.queue.len() {
-            warpgroup.queue.push_back(Product { code: Arc::clone(self), pc, line, operands });
+            let known = Knowledge::default();
+            warpgroup.queue.push_back(Product { code: Arc::clone(self), pc, line, operands, known });
         }
         let product = &warpgroup.queue[place];
         if product.pc == pc && product.operands == operands {
-            return Ok(());
+            return observe_product(context, place);
         }
         let (warp, rank) = (context.warp.index, context.warp.cta);
         Err(Box::new(product.disagreement(pc, &operands, &format!("warp {warp} of CTA rank {rank}"))))
@@ -249,6 +252,30 @@ fn check_warpgroup(context: &Context<'_>) -> Result<(), Box<Fault>> {
     )))
 }
 
+/// Tells race detection what the warp knows, and, when all four warps have issued it, what the product reads.
+fn observe_product(context: &mut Context<'_>, place: usize) -> Result<(), Box<Fault>> {
+    let Some((race, actor)) = context.race(u32::MAX) else { return Ok(()) };
+    let knows = race.matrix_knowledge(&actor);
+    let cta = context.warp.cta;
+    let block = &mut context.cluster.ctas[cta];
+    let warpgroup = &mut block.warpgroups[context.warp.index / 4];
+    let number = warpgroup.executed + place as u64;
+    let product = &mut warpgroup.queue[place];
+    product.known.join(&knows);
+    if warpgroup.issued.iter().any(|issued| *issued <= number) {
+        return Ok(());
+    }
+    let known = Arc::new(std::mem::take(&mut product.known));
+    // A descriptor that is wrong is found when the product is executed.
+    let ranges = product.ranges(block.shared.base());
+    let region = Region::Shared { cta: cta as u32, base: block.shared.base() };
+    let (group, first) =
+        (context.warp.flight.open_matrix_group, (context.warp_number - context.warp.index % 4) as u32);
+    let Some((race, actor)) = context.race(u32::MAX) else { return Ok(()) };
+    let ticket = race.matrix_product(&actor, first, group, known);
+    race.access_ranges(&ticket, false, region, ranges.into_iter())
+}
+
 /// `wgmma.wait_group`: waits, then hands the registers of the groups that are done back to the warp.
 fn wait_group(context: &mut Context<'_>, left: u32) -> Step {
     if let Some(flow) = context.whole_warp("wgmma.wait_group")? {
@@ -276,6 +303,11 @@ fn wait_group(context: &mut Context<'_>, left: u32) -> Step {
     }
     let frame = context.fragment.frame;
     warp.registers.select(frame.base as usize, frame.predicate_base as usize);
+    let below = context.warp.flight.open_matrix_group.saturating_sub(left);
+    let first = (context.warp_number - context.warp.index % 4) as u32;
+    if let Some((race, actor)) = context.race(u32::MAX) {
+        race.wait_matrices(&actor, first, below);
+    }
     Ok(Flow::Next)
 }
 

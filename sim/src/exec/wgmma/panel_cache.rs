@@ -89,6 +89,15 @@ impl Operand {
         256 / self.format.bits() as usize
     }
 
+    /// Adds where the chunks that the operand reads lie in the CTA's shared memory; none if its descriptor is wrong.
+    pub fn chunks(&self, chunks: &mut Vec<u32>) {
+        for step in 0..self.steps {
+            if let Ok(located) = self.locate(step) {
+                chunks.extend(located.chunks());
+            }
+        }
+    }
+
     /// The lines with an undefined byte, and the range of bytes that the operand reads.
     fn examine(&self, shared: &SharedMemory) -> Result<(Lines, u32, u32), Box<Fault>> {
         let (data, flags) = all(shared);

@@ -7,7 +7,9 @@ use crate::counters::Counters;
 use crate::exec::matrix_operand::{Lines, padded_macs, undefined_results};
 use crate::grid::Grid;
 use crate::memory::SharedMemory;
+use crate::race::clock::Knowledge;
 use crate::report::{Fault, Rule};
+use crate::tensor_core::descriptor::CHUNK;
 use crate::tensor_core::fragment::Strides;
 use crate::tensor_core::{
     Arithmetic, BitOperation, Format, Instruction as Unit, Precision, f16_bits, multiply_accumulate,
@@ -23,6 +25,8 @@ pub struct Product {
     pub(super) pc: u32,
     pub(super) line: u32,
     pub(super) operands: Operands,
+    /// What the warps that have issued it know, if races are looked for.
+    pub(super) known: Knowledge,
 }
 
 /// What all warps of the warpgroup must agree on.
@@ -99,6 +103,26 @@ impl Product {
         // Sparse A is half as long as B.
         let steps = if name == "B" && self.code.sparse.is_some() { 2 } else { 1 };
         Operand { descriptor, major: factor.major, format, lines, steps, negated, name }
+    }
+
+    /// The bytes that it reads of the shared memory whose first byte has this address: start and count.
+    pub(super) fn ranges(&self, base: u32) -> Vec<(u64, u64)> {
+        let mut chunks = Vec::new();
+        if self.code.a_descriptor.is_some() {
+            self.operand_a().chunks(&mut chunks);
+        }
+        self.operand_b().chunks(&mut chunks);
+        chunks.sort_unstable();
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for chunk in chunks {
+            let start = u64::from(base) + u64::from(chunk);
+            match ranges.last_mut() {
+                Some((first, bytes)) if *first + *bytes == start => *bytes += CHUNK as u64,
+                Some((first, bytes)) if *first + *bytes > start => {}
+                _ => ranges.push((start, CHUNK as u64)),
+            }
+        }
+        ranges
     }
 
     fn operand_a(&self) -> Operand {

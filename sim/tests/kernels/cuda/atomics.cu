@@ -93,8 +93,8 @@ extern "C" __global__ void cas128(ulonglong2 *p, ulonglong2 *x, int n) {
 
 // scopes and orders as libcu++ writes them
 extern "C" __global__ void atom_scopes(int *g, ull *u, int n) {
-    __shared__ cuda::atomic<int, cuda::thread_scope_block> blk;
-    if (threadIdx.x == 0) blk.store(0, cuda::memory_order_relaxed);
+    __shared__ cuda::atomic<int, cuda::thread_scope_block> blk; __shared__ int count;
+    if (threadIdx.x == 0) { blk.store(0, cuda::memory_order_relaxed); count = 0; }
     __syncthreads();
     cuda::atomic_ref<int, cuda::thread_scope_device> dev(g[0]);
     cuda::atomic_ref<int, cuda::thread_scope_system> sys(g[1]);
@@ -103,11 +103,11 @@ extern "C" __global__ void atom_scopes(int *g, ull *u, int n) {
     sys.fetch_sub(2, cuda::memory_order_relaxed); dev.fetch_max(-5); d64.fetch_xor(0, cuda::memory_order_acquire);
     int e = dev.load(cuda::memory_order_acquire);
     while (!dev.compare_exchange_weak(e, e + 1, cuda::memory_order_acq_rel)) {}
-    atomicAdd_block(&g[2], 1); atomicAdd_system(&g[3], 1);
+    atomicAdd_block(&count, 1); atomicAdd_system(&g[3], 1);
     cuda::atomic_thread_fence(cuda::memory_order_seq_cst, cuda::thread_scope_device);
     __threadfence_block(); __threadfence(); __threadfence_system();
     __syncthreads();
-    if (threadIdx.x == 0) g[4 + blockIdx.x] = blk.load();
+    if (threadIdx.x == 0) { g[4 + blockIdx.x] = blk.load(); atomicAdd(&g[2], count); }
 }
 
 // every lane of a warp takes the same lock in turn

@@ -55,7 +55,8 @@ extern "C" __global__ void __cluster_dims__(2, 1, 1) cluster_ptx(int *o) {
     bar_wait(SPTR(&bar), 0);
     asm volatile("{\n .reg .pred P1;\n L2:\n mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 P1,[%0],0,100;\n @!P1 bra L2;\n }" :: "r"(SPTR(&bar2)) : "memory");
     int v = s[t];
-    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+    // relaxed orders nothing by itself: the fence releases the updates of the peer's counter
+    asm volatile("fence.acq_rel.cluster;\n barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
     asm volatile("barrier.cluster.wait.aligned;" ::: "memory");
     int c; asm volatile("ld.shared::cluster.s32 %0,[%1];" : "=r"(c) : "r"(rc));
     unsigned own; asm volatile("getctarank.shared::cluster.u32 %0,%1;" : "=r"(own) : "r"(rc));
@@ -211,6 +212,8 @@ extern "C" __global__ void __launch_bounds__(384) specialised(const __grid_const
             int s = k & 3;
             bar_wait(SPTR(&full[s]), (k / 4) & 1);
             for (int r = part; r < 32; r += 4) { float v = ring[s * 1024 + r * 32 + col]; acc += wg == 1 ? v : v * (float)(k + 1); }
+            // reads before the copy that refills the stage: another proxy
+            asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
             bar_arrive(SPTR(&empty[s]));
         }
         atomicAdd(&o[(blockIdx.x * 2 + wg - 1) * 32 + col], acc);

@@ -1,0 +1,355 @@
+//! Whether an access is ordered after those that it conflicts with.
+
+use super::clock::{Agent, AgentKind, Knowledge, Memory};
+use super::message;
+use super::record::{Path, Pattern, Record, RecordId, Records};
+use super::scope::Place;
+use super::shadow::{Cell, PAGE};
+use super::{Actor, RaceDetector, RacePolicy, Region, WarpPolicy};
+use crate::report::Fault;
+use std::ops::Range;
+
+/// How an earlier access lies to one that is made now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// It is ordered before, whatever the byte.
+    Always,
+    /// It is ordered before, at these bytes.
+    Here,
+    /// Only the lock step of convergent lanes orders it, at this address.
+    LockStep(u64),
+    /// Nothing orders a weak read and a compare-and-swap, whose loop begins with such a read.
+    SwapLoop(u64),
+    /// Nothing orders it, at this address.
+    Race(u64),
+}
+
+/// An access to ranges of memory, by its record.
+pub struct Access<'a> {
+    /// The record.
+    pub id: RecordId,
+    /// Whether it is a load through the non-coherent path.
+    pub constant: bool,
+    /// Whether a byte holds what is about to be stored already.
+    pub keeps: &'a dyn Fn(u64) -> bool,
+}
+
+impl Access<'_> {
+    /// An access that changes what it writes.
+    pub const fn plain(id: RecordId) -> Self {
+        Self { id, constant: false, keeps: &super::CHANGES }
+    }
+}
+
+/// A conflict that nothing orders.
+struct Conflict {
+    earlier: RecordId,
+    address: u64,
+    order: Order,
+}
+
+/// Judges one access against what lies in shadow memory.
+struct Judge<'a> {
+    records: &'a mut Records,
+    policy: RacePolicy,
+    memory: Memory,
+    knowledge: &'a Knowledge,
+    now: Record,
+    id: RecordId,
+    /// The last record or set that was found to be ordered whatever the byte.
+    ordered: RecordId,
+    /// The last set of readers that this access was added to, and what came of it.
+    joined: (RecordId, RecordId),
+    /// The first conflict that is only worth a warning.
+    warning: Option<Conflict>,
+    /// Whether an earlier write is wrong although it is ordered.
+    constant: bool,
+    /// Whether a byte holds what is about to be stored already.
+    keeps: &'a dyn Fn(u64) -> bool,
+}
+
+impl RaceDetector {
+    /// The accesses of a record to ranges, by start and bytes: compares, and leaves its mark.
+    pub(super) fn touch(
+        &mut self,
+        actor: &Actor,
+        knowledge: &Knowledge,
+        &Access { id, constant, keeps }: &Access<'_>,
+        region: Region,
+        mut ranges: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<(), Box<Fault>> {
+        let Self { records, clusters, global, policy, .. } = self;
+        let now = *records.get(id);
+        let mut judge = Judge {
+            records,
+            policy: *policy,
+            memory: region.memory(),
+            knowledge,
+            now,
+            id,
+            ordered: 0,
+            joined: (0, 0),
+            warning: None,
+            constant: constant && policy.constant_loads,
+            keeps,
+        };
+        let judged = match region {
+            Region::Shared { cta, base } => {
+                let cluster = clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+                let shadow = &mut cluster.ctas[cta as usize].shared;
+                let base = u64::from(base);
+                ranges.try_for_each(|(start, bytes)| {
+                    let first = start.wrapping_sub(base) as usize;
+                    shadow.update(first, bytes as usize, |range, cell| judge.cell(base, range, cell))
+                })
+            }
+            Region::Global => ranges.try_for_each(|(start, bytes)| {
+                let (mut at, end) = (start, start.saturating_add(bytes));
+                while at < end {
+                    let page_start = at / PAGE * PAGE;
+                    let length = (page_start + PAGE).min(end) - at;
+                    let page = global.page(at);
+                    let first = (at - page_start) as usize;
+                    if now.write && now.strong.is_none() {
+                        page.note_weak_write(first, length as usize);
+                    }
+                    page.shadow
+                        .update(first, length as usize, |range, cell| judge.cell(page_start, range, cell))?;
+                    at += length;
+                }
+                Ok(())
+            }),
+        };
+        let warning = judge.warning.take();
+        if let Err(conflict) = judged {
+            let missed = self.warp(actor).missed.clone();
+            return Err(Box::new(self.fault(actor, &conflict, region, knowledge, &now, missed)));
+        }
+        if let Some(conflict) = warning {
+            let earlier = self.records.get(conflict.earlier);
+            let lock_step = matches!(conflict.order, Order::LockStep(_));
+            let fault = message::warning(&self.records, &now, earlier, conflict.address, lock_step);
+            let known = |other: &Fault| (other.line, other.other_line) == (fault.line, fault.other_line);
+            if !self.warnings.iter().any(known) {
+                self.warnings.push(fault);
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(
+        &self,
+        actor: &Actor,
+        conflict: &Conflict,
+        region: Region,
+        knowledge: &Knowledge,
+        now: &Record,
+        missed: Option<String>,
+    ) -> Fault {
+        let earlier = self.records.get(conflict.earlier);
+        message::race(&message::Conflict {
+            records: &self.records,
+            earlier,
+            now,
+            address: conflict.address,
+            region,
+            own_cta: actor.place.cta,
+            happened_before: knowledge.seen.missing(earlier.agent, earlier.epoch, earlier.lanes) == 0,
+            missed,
+        })
+    }
+}
+
+impl Judge<'_> {
+    /// Compares the access with the earlier ones of a cell; what the cell holds afterwards.
+    #[inline]
+    fn cell(&mut self, base: u64, range: Range<usize>, cell: Cell) -> Result<Cell, Conflict> {
+        let range = base + range.start as u64..base + range.end as u64;
+        if cell.write != 0 && self.constant {
+            let earlier = self.records.members(&cell.write)[0];
+            return Err(Conflict { earlier, address: range.start, order: Order::Here });
+        }
+        if !self.now.write {
+            if cell.write != 0 {
+                self.compare(cell.write, &range)?;
+            }
+            return Ok(Cell { read: self.with_this(cell.read), ..cell });
+        }
+        let compared = [cell.write, cell.read].into_iter().try_for_each(|earlier| match earlier {
+            0 => Ok(()),
+            earlier => self.compare(earlier, &range),
+        });
+        if let Err(conflict) = compared {
+            // A store of what is there already changes nothing, whatever its order; any of the stores can be the last.
+            if self.now.strong.is_none() && range.clone().all(|address| (self.keeps)(address)) {
+                return Ok(Cell { write: self.with_this(cell.write), ..cell });
+            }
+            return Err(conflict);
+        }
+        // Strong writes need not be ordered among themselves: all of them can be the last.
+        let write = if self.now.strong.is_some() { self.with_this(cell.write) } else { self.id };
+        Ok(Cell { write, read: 0 })
+    }
+
+    /// Compares the access with an earlier one, or with each of a set.
+    #[inline]
+    fn compare(&mut self, earlier: RecordId, range: &Range<u64>) -> Result<(), Conflict> {
+        if earlier == self.ordered {
+            return Ok(());
+        }
+        let members = self.records.members(&earlier);
+        let is_weak_write = |id: &RecordId| {
+            let record = self.records.get(*id);
+            record.write && record.strong.is_none()
+        };
+        // Unordered stores of the same value: who is ordered after one of them reads it.
+        let any = !self.now.write && members.len() > 1 && members.iter().all(is_weak_write);
+        let (mut always, mut first) = (true, None);
+        let mut warning = None;
+        for &member in members {
+            let order = self.order(self.records.get(member), range);
+            always &= order == Order::Always;
+            match order {
+                Order::Always | Order::Here if any => return Ok(()),
+                Order::Always | Order::Here => {}
+                Order::LockStep(_) if self.policy.warp == WarpPolicy::Ignore => {}
+                Order::LockStep(address) | Order::SwapLoop(address)
+                    if !(matches!(order, Order::LockStep(_)) && self.policy.warp == WarpPolicy::Report) =>
+                {
+                    warning = Some(Conflict { earlier: member, address, order });
+                    if any {
+                        return Ok(());
+                    }
+                }
+                Order::LockStep(address) | Order::SwapLoop(address) | Order::Race(address) => {
+                    first.get_or_insert(Conflict { earlier: member, address, order });
+                }
+            }
+        }
+        self.warning = self.warning.take().or(warning);
+        match first {
+            Some(conflict) => Err(conflict),
+            None => {
+                if always {
+                    self.ordered = earlier;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether an earlier access is ordered before this one.
+    fn order(&self, earlier: &Record, range: &Range<u64>) -> Order {
+        let now = &self.now;
+        if are_morally_strong(earlier, now) {
+            return Order::Always;
+        }
+        let through_async = now.path.is_async_proxy() && earlier.path == Path::Generic;
+        let exempt = self.policy.exempt_reads && !earlier.write;
+        let clock = if through_async && !exempt {
+            &self.knowledge.fenced[self.memory as usize]
+        } else {
+            &self.knowledge.seen
+        };
+        let missing = clock.missing(earlier.agent, earlier.epoch, earlier.lanes);
+        if missing == 0 {
+            return Order::Always;
+        }
+        let is_weak_read = |record: &Record| !record.write && record.strong.is_none();
+        if earlier.swaps && is_weak_read(now) || now.swaps && is_weak_read(earlier) {
+            return Order::SwapLoop(range.start);
+        }
+        let own = Agent::of_warp(now.agent.cluster, now.warp, AgentKind::Generic);
+        let same_warp = earlier.agent == own && !now.path.is_async_proxy();
+        if same_warp && is_same_lane_everywhere(earlier, now) {
+            return Order::Always;
+        }
+        for address in range.clone() {
+            let theirs = self.records.lanes_at(earlier, address) & missing;
+            if theirs == 0 {
+                continue;
+            }
+            if !same_warp {
+                return Order::Race(address);
+            }
+            let mine = self.records.lanes_at(now, address);
+            if mine == theirs && mine.is_power_of_two() {
+                continue;
+            }
+            let convergent = mine & !earlier.convergent == 0 && theirs & !now.convergent == 0;
+            return if convergent { Order::LockStep(address) } else { Order::Race(address) };
+        }
+        Order::Here
+    }
+
+    /// The set of accesses with this one, less those that it stands for.
+    fn with_this(&mut self, others: RecordId) -> RecordId {
+        if others == 0 || others == self.id {
+            return self.id;
+        }
+        if self.joined.0 == others {
+            return self.joined.1;
+        }
+        let mut members: Vec<RecordId> = self
+            .records
+            .members(&others)
+            .iter()
+            .copied()
+            .filter(|&other| !self.stands_for(self.records.get(other)))
+            .collect();
+        // Accesses of one warp in one epoch differ only in their lanes: the latest few are enough.
+        let alike = |id: &RecordId, records: &Records| {
+            let other = records.get(*id);
+            other.agent == self.now.agent && other.epoch == self.now.epoch
+        };
+        if members.iter().filter(|id| alike(id, self.records)).count() >= MOST_ALIKE
+            && let Some(at) = members.iter().position(|id| alike(id, self.records))
+        {
+            members.remove(at);
+        }
+        members.push(self.id);
+        let set = self.records.set(members);
+        self.joined = (others, set);
+        set
+    }
+
+    /// Whether everybody who is ordered after this access is ordered after an earlier one of the same kind too.
+    fn stands_for(&self, earlier: &Record) -> bool {
+        let now = &self.now;
+        if earlier.strong != now.strong {
+            return false;
+        }
+        if earlier.agent == now.agent {
+            return earlier.lanes & !now.lanes == 0;
+        }
+        !now.path.is_async_proxy()
+            && self.knowledge.seen.missing(earlier.agent, earlier.epoch, earlier.lanes) == 0
+    }
+}
+
+/// Reads of one warp in one epoch that are remembered for a byte.
+const MOST_ALIKE: usize = 4;
+
+/// Whether both are strong, of one proxy, and their scopes include each other (PTX ISA 8.7).
+fn are_morally_strong(a: &Record, b: &Record) -> bool {
+    let (Some(mine), Some(theirs)) = (a.strong, b.strong) else { return false };
+    let place =
+        |record: &Record| Place { device: record.device, cluster: cluster_of(record), cta: record.cta };
+    let (a_place, b_place) = (place(a), place(b));
+    a.path.is_async_proxy() == b.path.is_async_proxy()
+        && mine.includes(a_place, b_place)
+        && theirs.includes(b_place, a_place)
+}
+
+const fn cluster_of(record: &Record) -> u32 {
+    record.agent.cluster
+}
+
+/// Whether every byte that both touch is touched by one and the same lane.
+fn is_same_lane_everywhere(a: &Record, b: &Record) -> bool {
+    match (a.pattern, b.pattern) {
+        (Pattern::Together, Pattern::Together) => a.lanes == b.lanes && a.lanes.is_power_of_two(),
+        (Pattern::Strided { .. }, Pattern::Strided { .. }) => a.pattern == b.pattern,
+        _ => false,
+    }
+}

@@ -1,0 +1,497 @@
+//! Race detection: whether every two conflicting accesses are ordered by what the PTX memory model calls causality
+//! (PTX ISA 8), whatever order this run happened to take.
+//!
+//! Every thread carries two clocks: what happened before it, and what of that lies behind a proxy fence. Barriers,
+//! mbarriers, releases and acquires hand clocks over; asynchronous operations are agents of their own that publish only
+//! themselves. An access is compared with the last write and the reads since, byte by byte:
+//!
+//! | earlier | now | ordered if |
+//! |---|---|---|
+//! | generic | generic | it happened before |
+//! | generic | bulk copy, `wgmma` | it lies behind a `fence.proxy.async`, also if the same thread did it |
+//! | asynchronous | any | its completion was waited for, by this thread or one that synchronised with it since |
+//!
+//! Two strong accesses whose scopes include each other do not race. What the manual leaves open is a [`RacePolicy`].
+
+pub mod clock;
+pub mod footprint;
+pub mod record;
+pub mod scope;
+pub mod shadow;
+
+mod check;
+mod message;
+mod synchronise;
+mod warp_view;
+
+use crate::report::Fault;
+use clock::{Agent, AgentKind, Knowledge, Memory};
+use check::Access;
+use record::{Pattern, Path, Record, RecordId, Records};
+use rustc_hash::FxHashMap;
+use scope::{Place, Scope};
+use shadow::{Pages, Shadow};
+use std::sync::Arc;
+use synchronise::Synchronisers;
+use warp_view::WarpView;
+
+/// What is done about accesses of lanes of one warp that no `bar.warp.sync` orders while they run convergently: wrong by
+/// the memory model, without effect on hardware that runs convergent lanes in lock step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WarpPolicy {
+    /// Nothing.
+    Ignore,
+    /// They are listed apart from the reports and do not make the run wrong.
+    #[default]
+    Warn,
+    /// They are races.
+    Report,
+}
+
+/// How race detection reads what the manual leaves open. The defaults accept what published kernels rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RacePolicy {
+    /// Convergent lanes of one warp.
+    pub warp: WarpPolicy,
+    /// An arrival at the mbarrier of another CTA with `.cta` scope, which is the default of the instruction, publishes
+    /// nothing. By default it publishes to the cluster, as widely used libraries assume.
+    pub strict_remote_arrive: bool,
+    /// A proxy fence must be executed by the thread that starts the asynchronous operation; fences of threads before it
+    /// do not count. By default a fence counts wherever it lies on the path.
+    pub strict_proxy_fence: bool,
+    /// A generic read needs no proxy fence before an asynchronous write that it happened before. By default it does.
+    pub exempt_reads: bool,
+    /// A `ld.global.nc` of bytes that the launch has written before is reported, ordered or not.
+    pub constant_loads: bool,
+}
+
+impl Default for RacePolicy {
+    fn default() -> Self {
+        Self {
+            warp: WarpPolicy::Warn,
+            strict_remote_arrive: false,
+            strict_proxy_fence: false,
+            exempt_reads: false,
+            constant_loads: true,
+        }
+    }
+}
+
+/// Lanes of a warp that execute an instruction.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor {
+    /// Where they run.
+    pub place: Place,
+    /// Their warp, by number in the cluster.
+    pub warp: u32,
+    /// The lanes.
+    pub lanes: u32,
+    /// All lanes that run convergently with them.
+    pub convergent: u32,
+    /// The PTX line.
+    pub line: u32,
+}
+
+/// Memory that accesses are followed in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Region {
+    /// The shared memory of a CTA of the cluster, whose data begins at an address.
+    Shared {
+        /// Rank of the CTA.
+        cta: u32,
+        /// Address of its first byte.
+        base: u32,
+    },
+    /// Global memory of all devices.
+    Global,
+}
+
+impl Region {
+    const fn memory(self) -> Memory {
+        match self {
+            Self::Shared { .. } => Memory::Shared,
+            Self::Global => Memory::Global,
+        }
+    }
+}
+
+/// What an instruction does to memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Touch {
+    /// Whether it writes.
+    pub write: bool,
+    /// The scope of a strong access.
+    pub strong: Option<Scope>,
+    /// Whether it is a load through the non-coherent path (`ld.global.nc`).
+    pub constant: bool,
+    /// Whether it compares and swaps.
+    pub swaps: bool,
+}
+
+impl Touch {
+    /// A weak load.
+    pub const READ: Self = Self { write: false, strong: None, constant: false, swaps: false };
+    /// A weak store.
+    pub const WRITE: Self = Self { write: true, strong: None, constant: false, swaps: false };
+}
+
+/// An asynchronous operation that is about to be started: an agent of its own.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    agent: Agent,
+    epoch: u32,
+    lanes: u32,
+    path: Path,
+    knowledge: Arc<Knowledge>,
+    actor: Actor,
+    /// The scope of what it does atomically.
+    pub strong: Option<Scope>,
+}
+
+/// A CTA, as race detection sees it.
+#[derive(Debug)]
+struct CtaView {
+    shared: Shadow,
+}
+
+/// A cluster, as race detection sees it.
+#[derive(Debug)]
+struct ClusterView {
+    warps: Vec<WarpView>,
+    ctas: Vec<CtaView>,
+    synchronisers: Synchronisers,
+}
+
+/// Follows all accesses and synchronisations of the clusters that run together.
+#[derive(Debug)]
+pub struct RaceDetector {
+    policy: RacePolicy,
+    records: Records,
+    /// Running clusters by number; those that have ended are gone.
+    clusters: FxHashMap<u32, ClusterView>,
+    next_cluster: u32,
+    global: Pages,
+    /// What strong writes to global memory carry.
+    released: synchronise::Releases,
+    warnings: Vec<Fault>,
+}
+
+impl RaceDetector {
+    /// A detector that has seen nothing.
+    #[must_use]
+    pub fn new(policy: RacePolicy) -> Self {
+        Self {
+            policy,
+            records: Records::default(),
+            clusters: FxHashMap::default(),
+            next_cluster: 0,
+            global: Pages::default(),
+            released: synchronise::Releases::default(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// A cluster starts, with the existing lanes of each warp and the bytes of shared memory of each CTA. Its number.
+    pub fn start_cluster(&mut self, warps: &[u32], shared_bytes: &[u32]) -> u32 {
+        let number = self.next_cluster;
+        self.next_cluster += 1;
+        let warps = warps.iter().enumerate();
+        let warps = warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
+        let first_free = warps.len() as u32 * AgentKind::COUNT;
+        let ctas = shared_bytes.iter().map(|bytes| CtaView { shared: Shadow::new(*bytes as usize) }).collect();
+        let synchronisers = Synchronisers::new(first_free);
+        self.clusters.insert(number, ClusterView { warps, ctas, synchronisers });
+        number
+    }
+
+    /// A cluster has ended.
+    pub fn end_cluster(&mut self, number: u32) {
+        self.clusters.remove(&number);
+    }
+
+    /// What is worth a look and does not make the run wrong.
+    pub fn take_warnings(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// The warp of an actor, after it has learnt what it waited for.
+    fn warp(&mut self, actor: &Actor) -> &mut WarpView {
+        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        cluster.settle_debts(actor);
+        &mut cluster.warps[actor.warp as usize]
+    }
+
+    /// The lanes of an actor access `bytes` bytes each. `keeps` says of a byte that is about to be stored whether it
+    /// holds that value already.
+    ///
+    /// # Errors
+    ///
+    /// A race, with both parties.
+    pub fn access_lanes(
+        &mut self,
+        actor: &Actor,
+        region: Region,
+        addresses: &[u64; 32],
+        bytes: u32,
+        touch: Touch,
+        keeps: &dyn Fn(u64) -> bool,
+    ) -> Result<(), Box<Fault>> {
+        self.compact_if_crowded();
+        let warp = self.warp(actor);
+        let epoch = warp.access_epoch();
+        let (agent, synchronised) = (warp.agent(AgentKind::Generic), warp.synchronised);
+        let mut views = warp.views(actor.lanes);
+        let Some((first_lanes, first)) = views.next() else { return Ok(()) };
+        let mut views: Vec<_> = views.map(|(lanes, knowledge)| (lanes, Arc::clone(knowledge))).collect();
+        let mut next = Some((first_lanes, Arc::clone(first)));
+        while let Some((lanes, knowledge)) = next {
+            let pattern = self.pattern(addresses, lanes, bytes);
+            let record = Record {
+                agent,
+                epoch,
+                lanes,
+                convergent: actor.convergent,
+                path: Path::Generic,
+                write: touch.write,
+                strong: touch.strong,
+                swaps: touch.swaps,
+                pattern,
+                line: actor.line,
+                synchronised,
+                warp: actor.warp,
+                cta: actor.place.cta,
+                device: actor.place.device,
+            };
+            let id = self.records.add(record);
+            let runs = Runs::new(addresses, lanes, bytes, &pattern);
+            self.touch(actor, &knowledge, &Access { id, constant: touch.constant, keeps }, region, runs)?;
+            next = views.pop();
+        }
+        Ok(())
+    }
+
+    /// How the lanes of an access lie.
+    fn pattern(&mut self, addresses: &[u64; 32], lanes: u32, bytes: u32) -> Pattern {
+        if lanes.is_power_of_two() {
+            return Pattern::Together;
+        }
+        let first_lane = lanes.trailing_zeros() as usize;
+        let second_lane = (lanes & (lanes - 1)).trailing_zeros() as usize;
+        let first = addresses[first_lane];
+        let distance = addresses[second_lane].wrapping_sub(first);
+        let lanes_apart = (second_lane - first_lane) as u64;
+        let stride = distance / lanes_apart;
+        let origin = first.wrapping_sub(stride.wrapping_mul(first_lane as u64));
+        let mut differs = 0;
+        for (lane, address) in addresses.iter().enumerate() {
+            let expected = origin.wrapping_add(stride.wrapping_mul(lane as u64));
+            differs |= u32::from(*address != expected) << lane;
+        }
+        if differs & lanes == 0 && stride == 0 {
+            return Pattern::Together;
+        }
+        if differs & lanes == 0 && stride >= u64::from(bytes) && stride < 1 << 31 {
+            return Pattern::Strided { first: origin, stride: stride as u32, bytes };
+        }
+        self.records.scatter(*addresses, bytes)
+    }
+
+    /// An asynchronous operation of one lane, or of all lanes of the actor together, with what the lanes know.
+    fn ticket(&mut self, actor: &Actor, agent: Agent, epoch: u32, lanes: u32, path: Path) -> Ticket {
+        self.compact_if_crowded();
+        let knowledge = self.warp(actor).joined(actor.lanes);
+        Ticket { agent, epoch, lanes, path, knowledge, actor: *actor, strong: None }
+    }
+
+    /// A bulk store of a lane, as a member of a bulk group: an agent for its source, and one for its destination.
+    pub fn bulk_store(&mut self, actor: &Actor, group: u32) -> [Ticket; 2] {
+        let (cluster, warp) = (actor.place.cluster, actor.warp);
+        [AgentKind::BulkRead, AgentKind::BulkWrite].map(|kind| {
+            let agent = Agent::of_warp(cluster, warp, kind);
+            self.ticket(actor, agent, group + 1, actor.lanes, Path::Bulk)
+        })
+    }
+
+    /// A copy that an mbarrier counts in its current phase; `generic` if it is of the generic proxy (`st.async`).
+    pub fn counted_copy(&mut self, actor: &Actor, mbarrier: u32, phase: u64, generic: bool) -> Ticket {
+        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let index = cluster.synchronisers.mbarrier(mbarrier).agent;
+        let agent = Agent { cluster: actor.place.cluster, index };
+        let path = if generic { Path::Asynchronous } else { Path::Bulk };
+        self.ticket(actor, agent, phase as u32 + 1, u32::MAX, path)
+    }
+
+    /// `cp.async` of the actor's lanes, the warp's `number`-th.
+    pub fn copy(&mut self, actor: &Actor, number: u32) -> Ticket {
+        let agent = Agent::of_warp(actor.place.cluster, actor.warp, AgentKind::Copy);
+        self.ticket(actor, agent, number, actor.lanes, Path::Asynchronous)
+    }
+
+    /// What the warp of an actor gives to a matrix product of its warpgroup.
+    pub fn matrix_knowledge(&mut self, actor: &Actor) -> Arc<Knowledge> {
+        self.compact_if_crowded();
+        self.warp(actor).joined(u32::MAX)
+    }
+
+    /// A matrix product of the warpgroup whose first warp has this number, with what its warps know together.
+    #[must_use]
+    pub fn matrix_product(&self, actor: &Actor, first: u32, group: u32, knowledge: Arc<Knowledge>) -> Ticket {
+        let agent = Agent::of_warp(actor.place.cluster, first, AgentKind::Matrix);
+        Ticket {
+            agent,
+            epoch: group + 1,
+            lanes: u32::MAX,
+            path: Path::Matrix,
+            knowledge,
+            actor: *actor,
+            strong: None,
+        }
+    }
+
+    /// A record of what an asynchronous operation does to memory.
+    fn record(&mut self, ticket: &Ticket, write: bool) -> RecordId {
+        let actor = &ticket.actor;
+        let synchronised = self.warp(actor).synchronised;
+        self.records.add(Record {
+            agent: ticket.agent,
+            epoch: ticket.epoch,
+            lanes: ticket.lanes,
+            convergent: actor.convergent,
+            path: ticket.path,
+            write,
+            strong: ticket.strong,
+            swaps: false,
+            pattern: Pattern::Together,
+            line: actor.line,
+            synchronised,
+            warp: actor.warp,
+            cta: actor.place.cta,
+            device: actor.place.device,
+        })
+    }
+
+    /// A lane accesses consecutive bytes.
+    ///
+    /// # Errors
+    ///
+    /// A race, with both parties.
+    pub fn access_span(
+        &mut self,
+        actor: &Actor,
+        region: Region,
+        (start, bytes): (u64, u64),
+        touch: Touch,
+    ) -> Result<(), Box<Fault>> {
+        let mut addresses = [0; 32];
+        addresses[actor.lanes.trailing_zeros() as usize] = start;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.access_lanes(actor, region, &addresses, bytes, touch, &CHANGES)
+    }
+
+    /// An asynchronous operation reads or writes ranges, by start and bytes.
+    ///
+    /// # Errors
+    ///
+    /// A race, with both parties.
+    pub fn access_ranges(
+        &mut self,
+        ticket: &Ticket,
+        write: bool,
+        region: Region,
+        ranges: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<(), Box<Fault>> {
+        let id = self.record(ticket, write);
+        self.touch(&ticket.actor, &ticket.knowledge, &Access::plain(id), region, ranges)
+    }
+
+    /// `cp.async` of lanes reads or writes `bytes` bytes of each.
+    ///
+    /// # Errors
+    ///
+    /// A race, with both parties.
+    pub fn copy_lanes(
+        &mut self,
+        ticket: &Ticket,
+        write: bool,
+        region: Region,
+        addresses: &[u64; 32],
+        (lanes, bytes): (u32, u32),
+    ) -> Result<(), Box<Fault>> {
+        if lanes == 0 || bytes == 0 {
+            return Ok(());
+        }
+        let id = self.record(ticket, write);
+        let pattern = self.pattern(addresses, lanes, bytes);
+        self.records.refine(id, lanes, pattern);
+        let runs = Runs::new(addresses, lanes, bytes, &pattern);
+        self.touch(&ticket.actor, &ticket.knowledge, &Access::plain(id), region, runs)
+    }
+
+    fn compact_if_crowded(&mut self) {
+        if !self.records.is_crowded() {
+            return;
+        }
+        let Self { records, clusters, global, .. } = self;
+        let mut numbers: Vec<u32> = clusters.keys().copied().collect();
+        numbers.sort_unstable();
+        records.compact(|see| {
+            global.visit(see);
+            for number in &numbers {
+                let cluster = clusters.get_mut(number).expect("a cluster by its number");
+                cluster.ctas.iter_mut().for_each(|cta| cta.shared.visit(see));
+            }
+        });
+    }
+}
+
+/// Of a store that is taken to change what it overwrites.
+pub const CHANGES: fn(u64) -> bool = |_| false;
+
+/// The bytes that lanes access as few ranges: start and bytes.
+struct Runs<'a> {
+    addresses: &'a [u64; 32],
+    /// Lanes that are not in a range yet.
+    lanes: u32,
+    bytes: u64,
+    /// All of them in one range.
+    whole: Option<(u64, u64)>,
+}
+
+impl<'a> Runs<'a> {
+    fn new(addresses: &'a [u64; 32], lanes: u32, bytes: u32, pattern: &Pattern) -> Self {
+        let whole = match pattern {
+            Pattern::Strided { first, stride, .. } if lanes == u32::MAX && *stride == bytes => {
+                Some((*first, 32 * u64::from(bytes)))
+            }
+            _ => None,
+        };
+        Self { addresses, lanes, bytes: bytes.into(), whole }
+    }
+}
+
+impl Iterator for Runs<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        if let Some(whole) = self.whole.take() {
+            self.lanes = 0;
+            return Some(whole);
+        }
+        if self.lanes == 0 {
+            return None;
+        }
+        let start = self.addresses[self.lanes.trailing_zeros() as usize];
+        let mut length = self.bytes;
+        self.lanes &= self.lanes - 1;
+        while self.lanes != 0 {
+            let next = self.addresses[self.lanes.trailing_zeros() as usize].wrapping_sub(start);
+            if next == length {
+                length += self.bytes;
+            } else if next != length - self.bytes {
+                break;
+            }
+            self.lanes &= self.lanes - 1;
+        }
+        Some((start, length))
+    }
+}
