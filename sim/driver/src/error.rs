@@ -117,7 +117,8 @@ pub fn code_of(report: &Report) -> Code {
         | Rule::UninitializedOutput
         | Rule::DivisionByZero
         | Rule::ExitInFlight
-        | Rule::InFlight => Code::LaunchFailed,
+        | Rule::InFlight
+        | Rule::Race => Code::LaunchFailed,
         Rule::Convergence
         | Rule::Barrier
         | Rule::ClusterBarrier
