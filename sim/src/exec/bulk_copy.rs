@@ -189,17 +189,18 @@ fn observe_load(
     race.access_ranges(&ticket, true, to, std::iter::once((destination.into(), bytes.into())))
 }
 
-/// Tells race detection of a copy of a lane from shared to global memory.
+/// Tells race detection of a copy from shared to global memory that these lanes start. Lanes that start the same copy
+/// together are one party: kernels let a whole warp store a tile, which hardware does once.
 fn observe_store(
     context: &mut Context<'_>,
-    lane: usize,
+    lanes: u32,
     (source, bytes): (u32, u32),
     written: &[(u64, u64)],
     reduces: bool,
 ) -> Result<(), Box<Fault>> {
-    let group = context.warp.flight.open_bulk_group[lane];
+    let group = context.warp.flight.open_bulk_group[lanes.trailing_zeros() as usize];
     let from = context.shared_region(source);
-    let Some((race, actor)) = context.race(1 << lane) else { return Ok(()) };
+    let Some((race, actor)) = context.race(lanes) else { return Ok(()) };
     let [read, mut write] = race.bulk_store(&actor, group);
     race.access_ranges(&read, false, from, std::iter::once((source.into(), bytes.into())))?;
     write.strong = reduces.then_some(Scope::Gpu);
@@ -290,8 +291,11 @@ impl BulkCopy {
                     data: None,
                     line: context.line,
                 };
-                let written = [(destination, bytes.into())];
-                observe_store(context, lane, (to_shared(source), bytes), &written, self.reduce.is_some())?;
+                let alike = lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
+                if let Some(lanes) = alike {
+                    let written = [(destination, bytes.into())];
+                    observe_store(context, lanes, (to_shared(source), bytes), &written, self.reduce.is_some())?;
+                }
                 submit_store(context, lane, Box::new(work));
                 continue;
             }
@@ -475,9 +479,14 @@ impl TensorCopy {
                     done: false,
                     line: context.line,
                 };
-                if context.world.race.is_some() {
+                let operands = |lane: usize| {
+                    let at = self.coordinates.iter().map(|source| context.u32(*source)[lane]);
+                    (maps[lane], shared[lane], at.collect::<Vec<_>>())
+                };
+                if let Some(lanes) = lanes_alike(context, lane, operands) {
                     let rows = rows_of(&spec, used);
-                    observe_store(context, lane, (address, spec.shared_bytes()), &rows, self.reduce.is_some())?;
+                    let from = (address, spec.shared_bytes());
+                    observe_store(context, lanes, from, &rows, self.reduce.is_some())?;
                 }
                 submit_store(context, lane, Box::new(work));
                 continue;
@@ -578,6 +587,15 @@ impl Asynchronous for TensorStore {
         self.done = true;
         Ok(Progress::Read)
     }
+}
+
+/// The active lanes whose operands are those of `lane`, if it is the first of them and races are looked for.
+fn lanes_alike<T: PartialEq>(context: &Context<'_>, lane: usize, operands: impl Fn(usize) -> T) -> Option<u32> {
+    context.world.race.as_ref()?;
+    let own = operands(lane);
+    let alike = context.active().filter(|&other| operands(other) == own);
+    let alike = alike.fold(0_u32, |lanes, lane| lanes | 1 << lane);
+    (alike.trailing_zeros() == lane as u32).then_some(alike)
 }
 
 /// The bytes of a box in global memory.

@@ -299,14 +299,19 @@ impl WarpView {
         self.copies_committed = Some(committed);
     }
 
-    /// Lanes know their bulk groups below a number.
+    /// Lanes that wait together know their bulk groups below a number, each lane those of all of them.
     pub fn learn_bulk(&mut self, lanes: u32, below: &[u32; 32], read: bool) {
         let agents = [self.agent(AgentKind::BulkRead), self.agent(AgentKind::BulkWrite)];
-        for lane in (0..32).filter(|lane| lanes >> lane & 1 == 1 && below[*lane] > 0) {
-            self.change(1 << lane, |own| {
+        let mut rest = lanes;
+        while rest != 0 {
+            let number = below[rest.trailing_zeros() as usize];
+            let alike = (0..32).filter(|&lane| rest >> lane & 1 == 1 && below[lane] == number);
+            let alike = alike.fold(0, |lanes, lane| lanes | 1 << lane);
+            rest &= !alike;
+            self.change(lanes, |own| {
                 for agent in &agents[..if read { 1 } else { 2 }] {
-                    if own.seen.missing(*agent, below[lane], 1 << lane) != 0 {
-                        Arc::make_mut(own).seen.raise(*agent, 1 << lane, below[lane]);
+                    if own.seen.missing(*agent, number, alike) != 0 {
+                        Arc::make_mut(own).seen.raise(*agent, alike, number);
                     }
                 }
             });
