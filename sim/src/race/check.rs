@@ -4,8 +4,8 @@ use super::clock::{Agent, AgentKind, Knowledge, Memory};
 use super::message;
 use super::record::{Path, Pattern, Record, RecordId, Records};
 use super::scope::Place;
-use super::shadow::{Cell, PAGE};
-use super::{Actor, RaceDetector, RacePolicy, Region, WarpPolicy};
+use super::shadow::{Cell, PAGE, Pages};
+use super::{Actor, ClusterView, CtaView, RaceDetector, RacePolicy, Region, WarpPolicy, running};
 use crate::report::Fault;
 use std::ops::Range;
 
@@ -34,22 +34,54 @@ pub struct Access<'a> {
     pub keeps: &'a dyn Fn(u64) -> bool,
 }
 
-impl Access<'_> {
-    /// An access that changes what it writes.
-    pub const fn plain(id: RecordId) -> Self {
-        Self { id, constant: false, keeps: &super::CHANGES }
-    }
-}
-
 /// A conflict that nothing orders.
-struct Conflict {
+#[derive(Debug, Clone, Copy)]
+pub struct Conflict {
     earlier: RecordId,
     address: u64,
     order: Order,
 }
 
+impl Conflict {
+    /// The fault of an access.
+    #[cold]
+    pub fn fault(
+        &self,
+        records: &Records,
+        actor: &Actor,
+        region: Region,
+        knowledge: &Knowledge,
+        now: &Record,
+        missed: Option<String>,
+    ) -> Fault {
+        let earlier = records.get(self.earlier);
+        message::race(&message::Conflict {
+            records,
+            earlier,
+            now,
+            address: self.address,
+            region,
+            own_cta: actor.place.cta,
+            happened_before: knowledge.seen.missing(earlier.agent, earlier.epoch, earlier.lanes) == 0,
+            missed,
+        })
+    }
+
+    /// Adds the warning of an access, once for two lines.
+    #[cold]
+    pub fn warn(&self, records: &Records, now: &Record, warnings: &mut Vec<Fault>) {
+        let earlier = records.get(self.earlier);
+        let lock_step = matches!(self.order, Order::LockStep(_));
+        let fault = message::warning(records, now, earlier, self.address, lock_step);
+        let known = |other: &Fault| (other.line, other.other_line) == (fault.line, fault.other_line);
+        if !warnings.iter().any(known) {
+            warnings.push(fault);
+        }
+    }
+}
+
 /// Judges one access against what lies in shadow memory.
-struct Judge<'a> {
+pub struct Judge<'a> {
     records: &'a mut Records,
     policy: RacePolicy,
     memory: Memory,
@@ -74,33 +106,73 @@ impl RaceDetector {
         &mut self,
         actor: &Actor,
         knowledge: &Knowledge,
-        &Access { id, constant, keeps }: &Access<'_>,
+        id: RecordId,
         region: Region,
-        mut ranges: impl Iterator<Item = (u64, u64)>,
+        ranges: impl Iterator<Item = (u64, u64)>,
     ) -> Result<(), Box<Fault>> {
-        let Self { records, clusters, global, policy, .. } = self;
-        let now = *records.get(id);
-        let mut judge = Judge {
+        let Self { records, clusters, global, policy, warnings, .. } = self;
+        let ClusterView { warps, ctas, .. } = running(clusters, actor);
+        let access = Access { id, constant: false, keeps: &super::CHANGES };
+        let mut judge = Judge::new(records, *policy, region, knowledge, &access);
+        let judged = judge.judge(ctas, global, region, ranges);
+        let (now, warning) = (judge.now, judge.warning());
+        if let Err(conflict) = judged {
+            let missed = warps[actor.warp as usize].missed.clone();
+            return Err(Box::new(conflict.fault(records, actor, region, knowledge, &now, missed)));
+        }
+        if let Some(conflict) = warning {
+            conflict.warn(records, &now, warnings);
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Judge<'a> {
+    /// The judge of an access.
+    #[inline]
+    pub fn new(
+        records: &'a mut Records,
+        policy: RacePolicy,
+        region: Region,
+        knowledge: &'a Knowledge,
+        access: &Access<'a>,
+    ) -> Self {
+        let now = *records.get(access.id);
+        Self {
             records,
-            policy: *policy,
+            policy,
             memory: region.memory(),
             knowledge,
             now,
-            id,
+            id: access.id,
             ordered: 0,
             joined: (0, 0),
             warning: None,
-            constant: constant && policy.constant_loads,
-            keeps,
-        };
-        let judged = match region {
+            constant: access.constant && policy.constant_loads,
+            keeps: access.keeps,
+        }
+    }
+
+    /// What is worth a warning.
+    pub const fn warning(&self) -> Option<Conflict> {
+        self.warning
+    }
+
+    /// Compares the access with what lies in the shadow of ranges, and leaves its mark there.
+    #[inline]
+    pub fn judge(
+        &mut self,
+        ctas: &mut [CtaView],
+        global: &mut Pages,
+        region: Region,
+        mut ranges: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<(), Conflict> {
+        match region {
             Region::Shared { cta, base } => {
-                let cluster = clusters.get_mut(&actor.place.cluster).expect("a running cluster");
-                let shadow = &mut cluster.ctas[cta as usize].shared;
-                let base = u64::from(base);
+                let (shadow, base) = (&mut ctas[cta as usize].shared, u64::from(base));
                 ranges.try_for_each(|(start, bytes)| {
                     let first = start.wrapping_sub(base) as usize;
-                    shadow.update(first, bytes as usize, |range, cell| judge.cell(base, range, cell))
+                    shadow.update(first, bytes as usize, |range, cell| self.cell(base, range, cell))
                 })
             }
             Region::Global => ranges.try_for_each(|(start, bytes)| {
@@ -110,57 +182,18 @@ impl RaceDetector {
                     let length = (page_start + PAGE).min(end) - at;
                     let page = global.page(at);
                     let first = (at - page_start) as usize;
-                    if now.write && now.strong.is_none() {
+                    if self.now.write && self.now.strong.is_none() {
                         page.note_weak_write(first, length as usize);
                     }
                     page.shadow
-                        .update(first, length as usize, |range, cell| judge.cell(page_start, range, cell))?;
+                        .update(first, length as usize, |range, cell| self.cell(page_start, range, cell))?;
                     at += length;
                 }
                 Ok(())
             }),
-        };
-        let warning = judge.warning.take();
-        if let Err(conflict) = judged {
-            let missed = self.warp(actor).missed.clone();
-            return Err(Box::new(self.fault(actor, &conflict, region, knowledge, &now, missed)));
         }
-        if let Some(conflict) = warning {
-            let earlier = self.records.get(conflict.earlier);
-            let lock_step = matches!(conflict.order, Order::LockStep(_));
-            let fault = message::warning(&self.records, &now, earlier, conflict.address, lock_step);
-            let known = |other: &Fault| (other.line, other.other_line) == (fault.line, fault.other_line);
-            if !self.warnings.iter().any(known) {
-                self.warnings.push(fault);
-            }
-        }
-        Ok(())
     }
 
-    fn fault(
-        &self,
-        actor: &Actor,
-        conflict: &Conflict,
-        region: Region,
-        knowledge: &Knowledge,
-        now: &Record,
-        missed: Option<String>,
-    ) -> Fault {
-        let earlier = self.records.get(conflict.earlier);
-        message::race(&message::Conflict {
-            records: &self.records,
-            earlier,
-            now,
-            address: conflict.address,
-            region,
-            own_cta: actor.place.cta,
-            happened_before: knowledge.seen.missing(earlier.agent, earlier.epoch, earlier.lanes) == 0,
-            missed,
-        })
-    }
-}
-
-impl Judge<'_> {
     /// Compares the access with the earlier ones of a cell; what the cell holds afterwards.
     #[inline]
     fn cell(&mut self, base: u64, range: Range<usize>, cell: Cell) -> Result<Cell, Conflict> {
@@ -289,6 +322,10 @@ impl Judge<'_> {
         }
         if self.joined.0 == others {
             return self.joined.1;
+        }
+        if self.records.members(&others).contains(&self.id) {
+            self.joined = (others, others);
+            return others;
         }
         let mut members: Vec<RecordId> = self
             .records

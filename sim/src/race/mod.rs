@@ -26,14 +26,13 @@ mod warp_view;
 
 use crate::report::Fault;
 use clock::{Agent, AgentKind, Knowledge, Memory};
-use check::Access;
+use check::{Access, Judge};
 use record::{Pattern, Path, Record, RecordId, Records};
-use rustc_hash::FxHashMap;
 use scope::{Place, Scope};
 use shadow::{Pages, Shadow};
 use std::sync::Arc;
 use synchronise::Synchronisers;
-use warp_view::WarpView;
+use warp_view::{RECENT, WarpView};
 
 /// What is done about accesses of lanes of one warp that no `bar.warp.sync` orders while they run convergently: wrong by
 /// the memory model, without effect on hardware that runs convergent lanes in lock step.
@@ -167,9 +166,8 @@ struct ClusterView {
 pub struct RaceDetector {
     policy: RacePolicy,
     records: Records,
-    /// Running clusters by number; those that have ended are gone.
-    clusters: FxHashMap<u32, ClusterView>,
-    next_cluster: u32,
+    /// Clusters by number; those that have ended are gone.
+    clusters: Vec<Option<Box<ClusterView>>>,
     global: Pages,
     /// What strong writes to global memory carry.
     released: synchronise::Releases,
@@ -183,8 +181,7 @@ impl RaceDetector {
         Self {
             policy,
             records: Records::default(),
-            clusters: FxHashMap::default(),
-            next_cluster: 0,
+            clusters: Vec::new(),
             global: Pages::default(),
             released: synchronise::Releases::default(),
             warnings: Vec::new(),
@@ -193,20 +190,19 @@ impl RaceDetector {
 
     /// A cluster starts, with the existing lanes of each warp and the bytes of shared memory of each CTA. Its number.
     pub fn start_cluster(&mut self, warps: &[u32], shared_bytes: &[u32]) -> u32 {
-        let number = self.next_cluster;
-        self.next_cluster += 1;
+        let number = self.clusters.len() as u32;
         let warps = warps.iter().enumerate();
         let warps = warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
         let first_free = warps.len() as u32 * AgentKind::COUNT;
         let ctas = shared_bytes.iter().map(|bytes| CtaView { shared: Shadow::new(*bytes as usize) }).collect();
         let synchronisers = Synchronisers::new(first_free);
-        self.clusters.insert(number, ClusterView { warps, ctas, synchronisers });
+        self.clusters.push(Some(Box::new(ClusterView { warps, ctas, synchronisers })));
         number
     }
 
     /// A cluster has ended.
     pub fn end_cluster(&mut self, number: u32) {
-        self.clusters.remove(&number);
+        self.clusters[number as usize] = None;
     }
 
     /// What is worth a look and does not make the run wrong.
@@ -216,7 +212,7 @@ impl RaceDetector {
 
     /// The warp of an actor, after it has learnt what it waited for.
     fn warp(&mut self, actor: &Actor) -> &mut WarpView {
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         cluster.settle_debts(actor);
         &mut cluster.warps[actor.warp as usize]
     }
@@ -237,15 +233,19 @@ impl RaceDetector {
         keeps: &dyn Fn(u64) -> bool,
     ) -> Result<(), Box<Fault>> {
         self.compact_if_crowded();
-        let warp = self.warp(actor);
+        let Self { records, clusters, global, policy, warnings, .. } = self;
+        let cluster = running(clusters, actor);
+        cluster.settle_debts(actor);
+        let ClusterView { warps, ctas, .. } = cluster;
+        let warp = &mut warps[actor.warp as usize];
         let epoch = warp.access_epoch();
         let (agent, synchronised) = (warp.agent(AgentKind::Generic), warp.synchronised);
-        let mut views = warp.views(actor.lanes);
-        let Some((first_lanes, first)) = views.next() else { return Ok(()) };
-        let mut views: Vec<_> = views.map(|(lanes, knowledge)| (lanes, Arc::clone(knowledge))).collect();
-        let mut next = Some((first_lanes, Arc::clone(first)));
-        while let Some((lanes, knowledge)) = next {
-            let pattern = self.pattern(addresses, lanes, bytes);
+        for (group, knowledge) in &warp.views {
+            let lanes = group & actor.lanes;
+            if lanes == 0 {
+                continue;
+            }
+            let recent = &mut warp.recent[actor.line as usize % RECENT];
             let record = Record {
                 agent,
                 epoch,
@@ -255,45 +255,26 @@ impl RaceDetector {
                 write: touch.write,
                 strong: touch.strong,
                 swaps: touch.swaps,
-                pattern,
+                pattern: pattern(records, addresses, lanes, bytes, *recent),
                 line: actor.line,
                 synchronised,
                 warp: actor.warp,
                 cta: actor.place.cta,
                 device: actor.place.device,
             };
-            let id = self.records.add(record);
-            let runs = Runs::new(addresses, lanes, bytes, &pattern);
-            self.touch(actor, &knowledge, &Access { id, constant: touch.constant, keeps }, region, runs)?;
-            next = views.pop();
+            let access = Access { id: records.intern(record, recent), constant: touch.constant, keeps };
+            let runs = Runs::new(addresses, lanes, bytes, &record.pattern);
+            let mut judge = Judge::new(records, *policy, region, knowledge, &access);
+            let judged = judge.judge(ctas, global, region, runs);
+            let (warning, missed) = (judge.warning(), &warp.missed);
+            if let Err(conflict) = judged {
+                return Err(Box::new(conflict.fault(records, actor, region, knowledge, &record, missed.clone())));
+            }
+            if let Some(conflict) = warning {
+                conflict.warn(records, &record, warnings);
+            }
         }
         Ok(())
-    }
-
-    /// How the lanes of an access lie.
-    fn pattern(&mut self, addresses: &[u64; 32], lanes: u32, bytes: u32) -> Pattern {
-        if lanes.is_power_of_two() {
-            return Pattern::Together;
-        }
-        let first_lane = lanes.trailing_zeros() as usize;
-        let second_lane = (lanes & (lanes - 1)).trailing_zeros() as usize;
-        let first = addresses[first_lane];
-        let distance = addresses[second_lane].wrapping_sub(first);
-        let lanes_apart = (second_lane - first_lane) as u64;
-        let stride = distance / lanes_apart;
-        let origin = first.wrapping_sub(stride.wrapping_mul(first_lane as u64));
-        let mut differs = 0;
-        for (lane, address) in addresses.iter().enumerate() {
-            let expected = origin.wrapping_add(stride.wrapping_mul(lane as u64));
-            differs |= u32::from(*address != expected) << lane;
-        }
-        if differs & lanes == 0 && stride == 0 {
-            return Pattern::Together;
-        }
-        if differs & lanes == 0 && stride >= u64::from(bytes) && stride < 1 << 31 {
-            return Pattern::Strided { first: origin, stride: stride as u32, bytes };
-        }
-        self.records.scatter(*addresses, bytes)
     }
 
     /// An asynchronous operation of one lane, or of all lanes of the actor together, with what the lanes know.
@@ -314,7 +295,7 @@ impl RaceDetector {
 
     /// A copy that an mbarrier counts in its current phase; `generic` if it is of the generic proxy (`st.async`).
     pub fn counted_copy(&mut self, actor: &Actor, mbarrier: u32, phase: u64, generic: bool) -> Ticket {
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let index = cluster.synchronisers.mbarrier(mbarrier).agent;
         let agent = Agent { cluster: actor.place.cluster, index };
         let path = if generic { Path::Asynchronous } else { Path::Bulk };
@@ -401,7 +382,7 @@ impl RaceDetector {
         ranges: impl Iterator<Item = (u64, u64)>,
     ) -> Result<(), Box<Fault>> {
         let id = self.record(ticket, write);
-        self.touch(&ticket.actor, &ticket.knowledge, &Access::plain(id), region, ranges)
+        self.touch(&ticket.actor, &ticket.knowledge, id, region, ranges)
     }
 
     /// `cp.async` of lanes reads or writes `bytes` bytes of each.
@@ -421,10 +402,10 @@ impl RaceDetector {
             return Ok(());
         }
         let id = self.record(ticket, write);
-        let pattern = self.pattern(addresses, lanes, bytes);
+        let pattern = pattern(&mut self.records, addresses, lanes, bytes, 0);
         self.records.refine(id, lanes, pattern);
         let runs = Runs::new(addresses, lanes, bytes, &pattern);
-        self.touch(&ticket.actor, &ticket.knowledge, &Access::plain(id), region, runs)
+        self.touch(&ticket.actor, &ticket.knowledge, id, region, runs)
     }
 
     fn compact_if_crowded(&mut self) {
@@ -432,16 +413,52 @@ impl RaceDetector {
             return;
         }
         let Self { records, clusters, global, .. } = self;
-        let mut numbers: Vec<u32> = clusters.keys().copied().collect();
-        numbers.sort_unstable();
         records.compact(|see| {
             global.visit(see);
-            for number in &numbers {
-                let cluster = clusters.get_mut(number).expect("a cluster by its number");
+            for cluster in clusters.iter_mut().flatten() {
                 cluster.ctas.iter_mut().for_each(|cta| cta.shared.visit(see));
+                cluster.warps.iter_mut().for_each(|warp| warp.recent.fill(0));
             }
         });
     }
+}
+
+/// The cluster of an actor.
+#[inline]
+fn running<'a>(clusters: &'a mut [Option<Box<ClusterView>>], actor: &Actor) -> &'a mut ClusterView {
+    clusters[actor.place.cluster as usize].as_deref_mut().expect("a running cluster")
+}
+
+/// How the lanes of an access lie; `recent` is a record that may have the same addresses.
+fn pattern(
+    records: &mut Records,
+    addresses: &[u64; 32],
+    lanes: u32,
+    bytes: u32,
+    recent: RecordId,
+) -> Pattern {
+    if lanes.is_power_of_two() {
+        return Pattern::Together;
+    }
+    let first_lane = lanes.trailing_zeros() as usize;
+    let second_lane = (lanes & (lanes - 1)).trailing_zeros() as usize;
+    let first = addresses[first_lane];
+    let stride = addresses[second_lane].wrapping_sub(first) / (second_lane - first_lane) as u64;
+    let origin = first.wrapping_sub(stride.wrapping_mul(first_lane as u64));
+    if stride == 0 || stride >= u64::from(bytes) && stride < 1 << 31 {
+        let (mut differs, mut expected) = (0, origin);
+        for (lane, address) in addresses.iter().enumerate() {
+            differs |= u32::from(*address != expected) << lane;
+            expected = expected.wrapping_add(stride);
+        }
+        if differs & lanes == 0 {
+            return match stride {
+                0 => Pattern::Together,
+                _ => Pattern::Strided { first: origin, stride: stride as u32, bytes },
+            };
+        }
+    }
+    records.scatter_again(addresses, bytes, recent)
 }
 
 /// Of a store that is taken to change what it overwrites.
@@ -455,17 +472,36 @@ struct Runs<'a> {
     bytes: u64,
     /// All of them in one range.
     whole: Option<(u64, u64)>,
+    /// The words behind an address that lanes in no order access, a bit each, where they lie close.
+    words: (u64, u128),
 }
 
 impl<'a> Runs<'a> {
     fn new(addresses: &'a [u64; 32], lanes: u32, bytes: u32, pattern: &Pattern) -> Self {
-        let whole = match pattern {
+        let mut runs = Self { addresses, lanes, bytes: bytes.into(), whole: None, words: (0, 0) };
+        match pattern {
             Pattern::Strided { first, stride, .. } if lanes == u32::MAX && *stride == bytes => {
-                Some((*first, 32 * u64::from(bytes)))
+                runs.whole = Some((*first, 32 * u64::from(bytes)));
+                runs.lanes = 0;
             }
-            _ => None,
-        };
-        Self { addresses, lanes, bytes: bytes.into(), whole }
+            Pattern::Scattered { .. } if bytes.is_multiple_of(4) => runs.gather_words(),
+            _ => {}
+        }
+        runs
+    }
+
+    /// Brings accesses of whole words that lie close, in whatever order, into few ranges.
+    fn gather_words(&mut self) {
+        let active = || (0..32).filter(|lane| self.lanes >> lane & 1 == 1).map(|lane| self.addresses[lane]);
+        let first = active().min().unwrap_or(0);
+        let last = active().max().unwrap_or(0);
+        let words = self.bytes / 4;
+        if !first.is_multiple_of(4) || last - first > 4 * (128 - words) {
+            return;
+        }
+        let each = (1_u128 << words) - 1;
+        self.words = (first, active().fold(0, |set, address| set | each << ((address - first) / 4)));
+        self.lanes = 0;
     }
 }
 
@@ -474,8 +510,14 @@ impl Iterator for Runs<'_> {
 
     fn next(&mut self) -> Option<(u64, u64)> {
         if let Some(whole) = self.whole.take() {
-            self.lanes = 0;
             return Some(whole);
+        }
+        let (first, words) = self.words;
+        if words != 0 {
+            let start = words.trailing_zeros();
+            let count = (!(words >> start)).trailing_zeros();
+            self.words.1 = if start + count == 128 { 0 } else { words >> (start + count) << (start + count) };
+            return Some((first + 4 * u64::from(start), 4 * u64::from(count)));
         }
         if self.lanes == 0 {
             return None;

@@ -48,7 +48,7 @@ impl Path {
 }
 
 /// An access of a warp, or of an asynchronous operation.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record {
     /// Who publishes it.
     pub agent: Agent,
@@ -105,6 +105,29 @@ impl Records {
     pub fn add(&mut self, record: Record) -> RecordId {
         self.records.push(record);
         self.records.len() as RecordId
+    }
+
+    /// The number of a record that equals this one, which `recent` may be; adds it if it does not.
+    ///
+    /// What a warp does again and again between two synchronisations is one record.
+    #[inline]
+    pub fn intern(&mut self, record: Record, recent: &mut RecordId) -> RecordId {
+        if *recent == 0 || self.records.get(*recent as usize - 1) != Some(&record) {
+            *recent = self.add(record);
+        }
+        *recent
+    }
+
+    /// Keeps the addresses of a scattered access, unless the record `recent` has the same.
+    pub fn scatter_again(&mut self, addresses: &[u64; 32], bytes: u32, recent: RecordId) -> Pattern {
+        if let Some(Record { pattern: pattern @ Pattern::Scattered { at, bytes: known }, .. }) =
+            self.records.get((recent as usize).wrapping_sub(1))
+            && *known == bytes
+            && self.scattered[*at as usize] == *addresses
+        {
+            return *pattern;
+        }
+        self.scatter(*addresses, bytes)
     }
 
     /// Keeps the addresses of a scattered access.

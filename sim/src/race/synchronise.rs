@@ -3,7 +3,7 @@
 use super::clock::{Agent, AgentKind, Knowledge};
 use super::scope::{Scope, Semantics};
 use super::warp_view::{Debt, Released};
-use super::{Actor, ClusterView, RaceDetector, Region};
+use super::{Actor, ClusterView, RaceDetector, Region, running};
 use crate::report::{Fault, Rule};
 use rustc_hash::FxHashMap;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ impl RaceDetector {
             warp.synchronised = actor.line;
             warp.publish(actor.lanes)
         };
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let key = (actor.place.cta, id);
         let current = cluster.synchronisers.barriers.get(&key).map(|arrivals| arrivals.generation);
         if current != Some(generation) {
@@ -189,7 +189,7 @@ impl RaceDetector {
                 published.extend(warp.fenced_release(lane).map(|released| Arc::clone(&released.knowledge)));
             }
         }
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let barrier = &mut cluster.synchronisers.cluster;
         barrier.settle(phase);
         published.iter().for_each(|knowledge| barrier.open.1.join(knowledge));
@@ -206,7 +206,7 @@ impl RaceDetector {
     pub fn init_mbarrier(&mut self, actor: &Actor, address: u32) {
         let warp = self.warp(actor);
         let init = (warp.agent(AgentKind::Init), warp.access_epoch(), actor.lanes, actor.line);
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         // Copies that an earlier mbarrier here counted are not those of this one.
         cluster.synchronisers.mbarriers.remove(&address);
         cluster.synchronisers.mbarrier(address).init = Some(init);
@@ -218,7 +218,7 @@ impl RaceDetector {
     ///
     /// If nothing orders the initialisation before.
     pub fn use_mbarrier(&mut self, actor: &Actor, address: u32) -> Result<(), Box<Fault>> {
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         cluster.settle_debts(actor);
         let Some((agent, epoch, lanes, line)) = cluster.synchronisers.mbarrier(address).init else {
             return Ok(());
@@ -256,7 +256,7 @@ impl RaceDetector {
                 published.extend(warp.fenced_release(lane).map(|released| Arc::clone(&released.knowledge)));
             }
         }
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         published.iter().for_each(|knowledge| mbarrier.phases.open.1.join(knowledge));
@@ -266,7 +266,7 @@ impl RaceDetector {
     pub fn arrive_after_copies(&mut self, actor: &Actor, address: u32, phase: u64, number: u32) {
         let agent = Agent::of_warp(actor.place.cluster, actor.warp, AgentKind::Copy);
         self.warp(actor).synchronised = actor.line;
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         mbarrier.phases.open.1.seen.raise(agent, actor.lanes, number);
@@ -278,7 +278,7 @@ impl RaceDetector {
             return;
         }
         self.warp(actor).synchronised = actor.line;
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         let agent = Agent { cluster: actor.place.cluster, index: mbarrier.agent };
@@ -322,7 +322,7 @@ impl RaceDetector {
     pub fn strong_read(&mut self, actor: &Actor, region: Region, address: u64, semantics: Semantics) {
         let Some(scope) = semantics.strong else { return };
         self.warp(actor);
-        let cluster = self.clusters.get_mut(&actor.place.cluster).expect("a running cluster");
+        let cluster = running(&mut self.clusters, actor);
         let releases = match region {
             Region::Shared { .. } => &cluster.synchronisers.released,
             Region::Global => &self.released,
@@ -359,7 +359,7 @@ impl RaceDetector {
         };
         let releases = match region {
             Region::Shared { .. } => {
-                let cluster = self.clusters.get_mut(&place.cluster).expect("a running cluster");
+                let cluster = running(&mut self.clusters, actor);
                 &mut cluster.synchronisers.released
             }
             Region::Global => &mut self.released,

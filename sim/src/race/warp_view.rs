@@ -1,11 +1,15 @@
 //! What the lanes of a warp know, and what of theirs others may know.
 
 use super::clock::{Agent, AgentKind, Knowledge};
+use super::record::RecordId;
 use super::scope::{Place, Scope};
 use std::sync::Arc;
 
 /// Groups of `cp.async` that a wait can leave under way and still be followed exactly.
 const COPY_GROUPS: usize = 16;
+
+/// Lines whose latest record a warp remembers.
+pub const RECENT: usize = 64;
 
 /// What a strong write carries, for those who acquire it.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ pub struct WarpView {
     /// Whether the current epoch has been published: the next access begins another.
     is_published: bool,
     /// Lanes that know the same, and what.
-    views: Vec<(u32, Arc<Knowledge>)>,
+    pub(super) views: Vec<(u32, Arc<Knowledge>)>,
     /// What lanes knew at their last releasing fence, by scope.
     fences: Vec<(u32, Released)>,
     /// What lanes have read by relaxed loads, until a fence acquires it.
@@ -58,6 +62,8 @@ pub struct WarpView {
     pub debts: Vec<Debt>,
     /// For the last groups of each lane, the `cp.async` instructions of the warp when it was committed.
     copies_committed: Option<Box<[[u32; COPY_GROUPS]; 32]>>,
+    /// Records of the latest accesses, by PTX line modulo their number.
+    pub recent: Box<[RecordId; RECENT]>,
     /// The PTX line of the last synchronisation.
     pub synchronised: u32,
     /// An acquire that found a release of too narrow a scope, in words.
@@ -79,6 +85,7 @@ impl WarpView {
             heard: Vec::new(),
             debts: Vec::new(),
             copies_committed: None,
+            recent: Box::new([0; RECENT]),
             synchronised: 0,
             missed: None,
         }
