@@ -1,6 +1,6 @@
 //! Devices and their attributes.
 
-use crate::boundary::{HostMemory, Out};
+use crate::boundary::{HostMemory, Out, Text};
 use crate::driver::{Driver, driver};
 use crate::error::{Code, Result};
 use rorqual_sim::target_limits::{MAX_BLOCK, MAX_GRID, MAX_THREADS, REGISTERS};
@@ -14,6 +14,12 @@ const CLOCK_KHZ: i32 = 1_500_000;
 const MEMORY_CLOCK_KHZ: i32 = 2_000_000;
 const MEMORY_BUS_BITS: i32 = 5120;
 const L2_BYTES: i32 = 50 << 20;
+
+/// `CUdevice_P2PAttribute`
+const PERFORMANCE_RANK: u32 = 1;
+const ACCESS: u32 = 2;
+const ATOMICS: u32 = 3;
+const ARRAY_ACCESS: u32 = 4;
 
 impl Driver {
     /// The number of a device that is there.
@@ -46,22 +52,26 @@ impl Driver {
             12 | 82 => REGISTERS as i32,
             13 => CLOCK_KHZ,
             14 => 512,
-            // Copies beside kernels, several kernels, stream priorities, L1 caches: all allowed, none faster.
-            15 | 31 | 40 | 78 | 79 | 80 => 1,
+            // Copies beside kernels, several kernels, stream priorities, L1 caches, preemption: all allowed, none faster.
+            15 | 31 | 40 | 78 | 79 | 80 | 90 => 1,
             16 => limits.multiprocessors as i32,
             33 => device as i32,
             36 => MEMORY_CLOCK_KHZ,
             37 => MEMORY_BUS_BITS,
             38 => L2_BYTES,
             39 => limits.resident_threads as i32,
-            // Unified addresses, cooperative launches, memory pools.
-            41 | 95 | 115 => 1,
+            // Unified addresses, cooperative launches, registered memory, memory mapped by hand with handles that are
+            // file descriptors, memory pools, stream operations on 64 bits and with NOR, events and memory by handles.
+            41 | 95 | 99 | 102 | 103 | 115 | 122 | 123 | 125 => 1,
             75 => major,
             76 => minor,
             81 => limits.multiprocessor_shared_bytes as i32,
             97 => limits.shared_bytes as i32,
             106 => limits.resident_ctas as i32,
             111 => RESERVED_SHARED_BYTES as i32,
+            // Domains of fences, as many as hardware has; one node of memory, which has no number.
+            126 => if major >= 9 { 4 } else { 1 },
+            131 | 134 => -1,
             // Clusters and tensor maps came together.
             120 | 127 => has_clusters,
             17..200 => 0,
@@ -81,31 +91,32 @@ fn write_text(to: HostMemory, room: usize, text: &str) -> Result<()> {
 }
 
 driver_functions! {
-    fn cuDeviceGetCount(count: Out<i32>) {
+    fn cuDeviceGetCount[2000](count: Out<i32>) {
         count.set(driver()?.devices as i32);
         Ok(())
     }
 
-    fn cuDeviceGet(device: Out<i32>, ordinal: i32) {
+    fn cuDeviceGet[2000](device: Out<i32>, ordinal: i32) {
         device.set(driver()?.device(ordinal)? as i32);
         Ok(())
     }
 
-    fn cuDeviceGetName(name: HostMemory, room: i32, device: i32) {
+    fn cuDeviceGetName[2000](name: HostMemory, room: i32, device: i32) {
         let driver = driver()?;
         driver.device(device)?;
         let room = usize::try_from(room).map_err(|_| Code::InvalidValue)?;
         write_text(name, room, &format!("PTX simulator {}", driver.simulator.arch()))
     }
 
-    fn cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32) {
+    /// What the simulator lacks is 0; clocks and caches are plausible numbers.
+    fn cuDeviceGetAttribute[2000](value: Out<i32>, attribute: u32, device: i32) {
         let driver = driver()?;
         let device = driver.device(device)?;
         value.set(driver.attribute(device, attribute)?);
         Ok(())
     }
 
-    fn cuDeviceComputeCapability(major: Out<i32>, minor: Out<i32>, device: i32) {
+    fn cuDeviceComputeCapability[2000](major: Out<i32>, minor: Out<i32>, device: i32) {
         let driver = driver()?;
         driver.device(device)?;
         let capability = driver.capability();
@@ -114,31 +125,76 @@ driver_functions! {
         Ok(())
     }
 
-    fn cuDeviceTotalMem_v2(bytes: Out<usize>, device: i32) {
+    /// All devices share one budget.
+    fn cuDeviceTotalMem_v2[3020](bytes: Out<usize>, device: i32) {
         let driver = driver()?;
         driver.device(device)?;
         bytes.set(driver.simulator.options().memory_budget as usize);
         Ok(())
     }
 
-    fn cuDeviceGetUuid(uuid: Out<[u8; 16]>, device: i32) {
+    fn cuDeviceGetUuid[9020](uuid: Out<[u8; 16]>, device: i32) {
         uuid.set(uuid_of(driver()?.device(device)?));
         Ok(())
     }
 
-    fn cuDeviceGetUuid_v2(uuid: Out<[u8; 16]>, device: i32) {
+    fn cuDeviceGetUuid_v2[11040](uuid: Out<[u8; 16]>, device: i32) {
         uuid.set(uuid_of(driver()?.device(device)?));
         Ok(())
     }
 
-    /// Devices do not map each other's memory.
-    fn cuDeviceCanAccessPeer(can: Out<i32>, device: i32, peer: i32) {
+    fn cuDeviceCanAccessPeer[4000](can: Out<i32>, device: i32, peer: i32) {
         let driver = driver()?;
-        driver.device(device)?;
-        driver.device(peer)?;
-        can.set(0);
+        can.set((driver.device(device)? != driver.device(peer)?).into());
         Ok(())
     }
+
+    /// All devices see each other, with atomics.
+    fn cuDeviceGetP2PAttribute[8000](value: Out<i32>, attribute: u32, device: i32, peer: i32) {
+        let driver = driver()?;
+        if driver.device(device)? == driver.device(peer)? {
+            return Err(Code::InvalidDevice.into());
+        }
+        value.set(match attribute {
+            PERFORMANCE_RANK | ARRAY_ACCESS => 0,
+            ACCESS | ATOMICS => 1,
+            _ => return Err(Code::InvalidValue.into()),
+        });
+        Ok(())
+    }
+
+    /// The number of a device as that of a bus.
+    fn cuDeviceGetPCIBusId[4010](text: HostMemory, room: i32, device: i32) {
+        let device = driver()?.device(device)?;
+        let room = usize::try_from(room).map_err(|_| Code::InvalidValue)?;
+        write_text(text, room, &bus_id(device))
+    }
+
+    fn cuDeviceGetByPCIBusId[4010](device: Out<i32>, text: Text) {
+        let driver = driver()?;
+        let text = text.text()?.to_ascii_lowercase();
+        let found = (0..driver.devices).find(|device| {
+            let id = bus_id(*device);
+            text == id || text == id[5..] || text == id[..id.len() - 2]
+        });
+        device.set(found.ok_or(Code::InvalidDevice)? as i32);
+        Ok(())
+    }
+
+    /// No device runs a context on a part of itself.
+    fn cuDeviceGetExecAffinitySupport[11040](is_supported: Out<i32>, kind: u32, device: i32) {
+        driver()?.device(device)?;
+        if kind != 0 {
+            return Err(Code::InvalidValue.into());
+        }
+        is_supported.set(0);
+        Ok(())
+    }
+}
+
+/// Domain, bus, device and function of a device, as `cuDeviceGetPCIBusId` writes them.
+fn bus_id(device: u32) -> String {
+    format!("0000:{device:02x}:00.0")
 }
 
 /// The number of a device among bytes that no chip has.

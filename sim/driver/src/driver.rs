@@ -1,14 +1,20 @@
 //! The driver: the simulated devices and the tables of everything that has a handle, behind one lock.
 
-use crate::boundary::Out;
+use crate::boundary::{Out, is_in_host_function};
 use crate::context::Contexts;
 use crate::error::{Code, Result};
 use crate::event::Event;
 use crate::function::Function;
-use crate::graph::{Capture, Graph};
+use crate::capture::Capture;
+use crate::graph::{Executable, Graph};
 use crate::handles::Table;
+use crate::library::{Kernel, Library};
 use crate::memory::Memory;
-use crate::stream::Stream;
+use crate::pool::{DevicePools, Pool};
+use crate::stream::{Stream, ThreadStreams};
+use crate::time::Clocks;
+use crate::user_object::UserObject;
+use crate::virtual_memory::VirtualMemory;
 use rorqual_ptx::target::Target;
 use rorqual_sim::{Device, Module, Options, Precision};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -25,20 +31,32 @@ pub struct Driver {
     pub is_blocking: bool,
     pub contexts: Contexts,
     pub memory: Memory,
+    pub pools: Table<Pool>,
+    /// By device.
+    pub device_pools: Vec<DevicePools>,
+    pub virtual_memory: VirtualMemory,
     pub streams: Table<Stream>,
+    pub thread_streams: ThreadStreams,
+    pub clocks: Clocks,
     pub events: Table<Event>,
     pub modules: Table<Module>,
     pub functions: Table<Function>,
+    pub libraries: Table<Library>,
+    pub kernels: Table<Kernel>,
     /// What is being captured.
     pub captures: Table<Capture>,
     pub graphs: Table<Graph>,
-    pub executable_graphs: Table<Graph>,
+    pub executable_graphs: Table<Executable>,
+    pub user_objects: Table<UserObject>,
 }
 
 static DRIVER: OnceLock<Mutex<Driver>> = OnceLock::new();
 
 /// The driver, once it is initialised.
 pub fn driver() -> Result<MutexGuard<'static, Driver>> {
+    if is_in_host_function() {
+        return Err(Code::NotPermitted.because("called from a function that a stream calls"));
+    }
     let driver = DRIVER.get().ok_or(Code::NotInitialized)?;
     Ok(driver.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -62,30 +80,44 @@ impl Driver {
             Some("hardware") => Precision::Hardware,
             Some(other) => return Err(wrong("PTXSIM_PRECISION", other, "`exact` or `hardware`")),
         };
-        let most = u64::from(rorqual_sim::memory::MAX_DEVICES);
+        // Addresses beyond those of the last device are reserved for memory that is mapped by hand.
+        let most = u64::from(rorqual_sim::memory::MAX_DEVICES) - 1;
         let devices = number("PTXSIM_DEVICES", 1, most)? as u32;
+        if devices == 0 {
+            return Err(Code::NoDevice.into());
+        }
         let seed = number("PTXSIM_SEED", 0, u64::MAX)?;
         let mut simulator = Device::new(target)?.with_devices(devices);
         *simulator.options_mut() = Options { seed, precision, ..Options::default() };
+        let mut pools = Table::default();
+        let device_pools = (0..devices).map(|device| DevicePools::new(device, &mut pools)).collect();
         Ok(Self {
             simulator,
             devices,
             is_blocking: variable("CUDA_LAUNCH_BLOCKING").is_some_and(|value| value == "1"),
             contexts: Contexts::new(devices),
             memory: Memory::default(),
+            pools,
+            device_pools,
+            virtual_memory: VirtualMemory::default(),
             streams: Table::default(),
+            thread_streams: ThreadStreams::default(),
+            clocks: Clocks::default(),
             events: Table::default(),
             modules: Table::default(),
             functions: Table::default(),
+            libraries: Table::default(),
+            kernels: Table::default(),
             captures: Table::default(),
             graphs: Table::default(),
             executable_graphs: Table::default(),
+            user_objects: Table::default(),
         })
     }
 }
 
 driver_functions! {
-    fn cuInit(flags: u32) {
+    fn cuInit[2000](flags: u32) {
         if flags != 0 {
             return Err(Code::InvalidValue.into());
         }
@@ -97,7 +129,7 @@ driver_functions! {
         Ok(())
     }
 
-    fn cuDriverGetVersion(version: Out<i32>) {
+    fn cuDriverGetVersion[2020](version: Out<i32>) {
         version.set(VERSION);
         Ok(())
     }
@@ -130,7 +162,7 @@ mod tests {
     fn a_wrong_variable_is_named() {
         assert_eq!(refused("PTXSIM_ARCH", "x"), "PTXSIM_ARCH is \"x\", expected a target such as sm_90a");
         assert_eq!(refused("PTXSIM_ARCH", "sm_75"), "sm_75 is not simulated, expected sm_80 or later");
-        assert_eq!(refused("PTXSIM_DEVICES", "99"), "PTXSIM_DEVICES is \"99\", expected a number up to 16");
+        assert_eq!(refused("PTXSIM_DEVICES", "99"), "PTXSIM_DEVICES is \"99\", expected a number up to 15");
         let message = refused("PTXSIM_PRECISION", "high");
         assert_eq!(message, "PTXSIM_PRECISION is \"high\", expected `exact` or `hardware`");
     }

@@ -1,56 +1,109 @@
-//! The functions by name, for programs that ask the driver rather than the loader.
+//! The functions by name, for programs that ask the driver rather than the loader, and for the documentation.
 
-use crate::boundary::{EntryPoint, Out, OutOrNull, Text};
-use crate::error::Code;
+use crate::boundary::{EntryPoint, Function, Out, OutOrNull, Text};
+use crate::error::{Code, Result};
 use crate::{
-    context, device, driver, error, event, function, graph, launch, memory, module, stream, tensor_map,
-    unsupported,
+    capture, context, device, driver, error, event, function, graph, launch, library, memory, module, occupancy,
+    pointer, pool, sharing, stream, tensor_map, unsupported, user_object,
+    virtual_memory,
 };
 
-/// `CU_GET_PROC_ADDRESS_SUCCESS`, and that there is no such function.
-const FOUND: u32 = 0;
-const NOT_FOUND: u32 = 1;
+/// `CU_GET_PROC_ADDRESS_LEGACY_STREAM` and `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+const LEGACY_STREAM: u64 = 1;
+const PER_THREAD_STREAM: u64 = 2;
 
-/// The function of a name in its latest version: programs ask for names without versions.
-fn find(name: &str) -> Option<EntryPoint> {
-    let lists = [
-        context::FUNCTIONS,
-        device::FUNCTIONS,
-        driver::FUNCTIONS,
-        error::FUNCTIONS,
-        event::FUNCTIONS,
-        function::FUNCTIONS,
-        graph::FUNCTIONS,
-        launch::FUNCTIONS,
-        memory::FUNCTIONS,
-        module::FUNCTIONS,
-        stream::FUNCTIONS,
-        tensor_map::FUNCTIONS,
-        unsupported::FUNCTIONS,
-        FUNCTIONS,
-    ];
-    let version = |known: &str| match known.strip_prefix(name)? {
-        "" => Some(1),
-        suffix => suffix.strip_prefix("_v")?.parse::<u32>().ok(),
+/// The functions of the driver, by file.
+pub const SECTIONS: &[(&str, &[Function])] = &[
+    ("Initialisation and version", driver::FUNCTIONS),
+    ("Errors", error::FUNCTIONS),
+    ("Functions by name", FUNCTIONS),
+    ("Devices", device::FUNCTIONS),
+    ("Contexts and peers", context::FUNCTIONS),
+    ("Modules", module::FUNCTIONS),
+    ("Libraries", library::FUNCTIONS),
+    ("Functions", function::FUNCTIONS),
+    ("Occupancy", occupancy::FUNCTIONS),
+    ("Launches", launch::FUNCTIONS),
+    ("Tensor maps", tensor_map::FUNCTIONS),
+    ("Memory and copies", memory::FUNCTIONS),
+    ("Memory pools", pool::FUNCTIONS),
+    ("Memory mapped by hand", virtual_memory::FUNCTIONS),
+    ("Handles for other processes", sharing::FUNCTIONS),
+    ("Attributes of pointers", pointer::FUNCTIONS),
+    ("Streams", stream::FUNCTIONS),
+    ("Events", event::FUNCTIONS),
+    ("Capture", capture::FUNCTIONS),
+    ("Graphs", graph::FUNCTIONS),
+    ("Objects of graphs", user_object::FUNCTIONS),
+    ("Refused", unsupported::FUNCTIONS),
+];
+
+/// What a search by name came to: `CUdriverProcAddressQueryResult`.
+#[derive(Clone, Copy)]
+enum Search {
+    Found(EntryPoint),
+    Unknown,
+    /// All that have the name came with later versions than the one asked for.
+    Newer,
+}
+
+/// A name without the version that it ends in, and that version.
+fn split_version(name: &str) -> (&str, u32) {
+    name.rsplit_once("_v")
+        .and_then(|(base, version)| Some((base, version.parse().ok()?)))
+        .unwrap_or((name, 1))
+}
+
+/// The latest function of a name without version that there was in a version of CUDA.
+fn find(name: &str, cuda: u32, stream_of_thread: bool) -> Search {
+    let named = || SECTIONS.iter().flat_map(|(_, list)| *list).filter(|known| split_version(known.name).0 == name);
+    let Some(found) = named().filter(|known| known.since <= cuda).max_by_key(|known| split_version(known.name).1)
+    else {
+        return if named().next().is_some() { Search::Newer } else { Search::Unknown };
     };
-    let versions =
-        lists.into_iter().flatten().filter_map(|(known, function)| Some((version(known)?, *function)));
-    versions.max_by_key(|(version, _)| *version).map(|(_, function)| function)
+    Search::Found(match found.per_thread {
+        Some((_, address)) if stream_of_thread => address,
+        _ => found.address,
+    })
+}
+
+impl Search {
+    /// From what a program asks.
+    fn ask(name: Text, cuda: i32, flags: u64) -> Result<Self> {
+        if flags > PER_THREAD_STREAM {
+            return Err(Code::InvalidValue.into());
+        }
+        let cuda = u32::try_from(cuda).map_err(|_| Code::InvalidValue)?;
+        Ok(find(name.text()?, cuda, flags & !LEGACY_STREAM == PER_THREAD_STREAM))
+    }
+
+    fn address(self) -> Option<EntryPoint> {
+        match self {
+            Self::Found(address) => Some(address),
+            Self::Unknown | Self::Newer => None,
+        }
+    }
 }
 
 driver_functions! {
-    fn cuGetProcAddress(symbol: Text, function: Out<EntryPoint>, _version: i32, _flags: u64) {
-        function.set(find(symbol.text()?).ok_or(Code::NotFound)?);
+    fn cuGetProcAddress[11030](symbol: Text, function: Out<EntryPoint>, version: i32, flags: u64) {
+        function.set(EntryPoint(std::ptr::null()));
+        function.set(Search::ask(symbol, version, flags)?.address().ok_or(Code::NotFound)?);
         Ok(())
     }
 
-    fn cuGetProcAddress_v2(
-        symbol: Text, function: Out<EntryPoint>, _version: i32, _flags: u64, status: OutOrNull<u32>,
+    fn cuGetProcAddress_v2[12000](
+        symbol: Text, function: Out<EntryPoint>, version: i32, flags: u64, status: OutOrNull<u32>,
     ) {
-        let found = find(symbol.text()?);
-        function.set(found.unwrap_or(EntryPoint(std::ptr::null())));
-        status.set(if found.is_some() { FOUND } else { NOT_FOUND });
-        found.map(drop).ok_or_else(|| Code::NotFound.into())
+        function.set(EntryPoint(std::ptr::null()));
+        let search = Search::ask(symbol, version, flags)?;
+        status.set(match search {
+            Search::Found(_) => 0,
+            Search::Unknown => 1,
+            Search::Newer => 2,
+        });
+        function.set(search.address().ok_or(Code::NotFound)?);
+        Ok(())
     }
 }
 
@@ -58,13 +111,41 @@ driver_functions! {
 mod tests {
     use super::*;
 
+    fn address(name: &str, cuda: u32) -> Option<*const std::ffi::c_void> {
+        find(name, cuda, false).address().map(|address| address.0)
+    }
+
+    fn exported(name: &str) -> Option<*const std::ffi::c_void> {
+        let mut all = SECTIONS.iter().flat_map(|(_, list)| *list);
+        all.find(|known| known.name == name).map(|known| known.address.0)
+    }
+
     #[test]
-    fn names_without_a_version_are_the_latest() {
-        let address = |name: &str| find(name).map(|function| function.0);
-        assert_eq!(address("cuMemAlloc"), address("cuMemAlloc_v2"));
-        assert_eq!(address("cuGetProcAddress"), address("cuGetProcAddress_v2"));
-        assert_ne!(address("cuEventElapsedTime_v2"), address("cuEventQuery"));
-        assert!(address("cuMemAlloc").is_some() && address("cuCtxCreate").is_some());
-        assert!(address("cuMem").is_none() && address("").is_none());
+    fn names_without_a_version_are_the_latest_of_the_version_asked_for() {
+        assert_eq!(address("cuMemAlloc", 13_000), exported("cuMemAlloc_v2"));
+        assert_eq!(address("cuMemAlloc", 3_020), exported("cuMemAlloc_v2"));
+        assert_eq!(address("cuMemAlloc", 3_010), exported("cuMemAlloc"));
+        assert_eq!(address("cuGetProcAddress", 11_080), exported("cuGetProcAddress"));
+        assert_eq!(address("cuGetProcAddress", 12_000), exported("cuGetProcAddress_v2"));
+        assert_eq!(address("cuCtxCreate", 12_050), exported("cuCtxCreate_v4"));
+        assert!(address("cuMem", 13_000).is_none() && address("", 13_000).is_none());
+        assert!(matches!(find("cuLibraryLoadData", 11_080, false), Search::Newer));
+        assert!(matches!(find("cuFly", 13_000, false), Search::Unknown));
+    }
+
+    #[test]
+    fn per_thread_streams_have_functions_of_their_own() {
+        let of_thread = |name| find(name, 13_000, true).address().map(|address| address.0);
+        assert_ne!(of_thread("cuMemsetD8Async"), address("cuMemsetD8Async", 13_000));
+        assert_eq!(of_thread("cuMemAlloc"), address("cuMemAlloc", 13_000));
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let mut names: Vec<_> = SECTIONS.iter().flat_map(|(_, list)| *list).map(|known| known.name).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
     }
 }

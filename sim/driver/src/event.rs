@@ -1,10 +1,10 @@
-//! Events: when they were recorded, or in which capture.
+//! Events: when they were recorded, in virtual time, or in which capture.
 
 use crate::boundary::Out;
 use crate::driver::{Driver, driver};
 use crate::error::{Code, Result};
 use crate::handles::Handle;
-use std::time::Instant;
+use crate::stream::Capturing;
 
 /// `CU_EVENT_DISABLE_TIMING`.
 const DISABLE_TIMING: u32 = 2;
@@ -19,23 +19,35 @@ pub struct Event {
 }
 
 /// The last time that an event was recorded.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Recorded {
-    /// Then, when all before had been done.
-    At(Instant),
-    /// In a capture.
-    Captured(Handle),
+    /// Then, when all before had been done, in nanoseconds.
+    At(u64),
+    /// In a capture, behind these nodes.
+    Captured(Capturing),
 }
 
 impl Driver {
-    fn record(&mut self, event: Handle, stream: Handle) -> Result<()> {
-        let capture = self.capture_of(stream)?;
-        let context = self.current()?.context;
-        if self.events.context(event)? != context {
+    fn record(&mut self, event: Handle, given: Handle) -> Result<()> {
+        let (current, stream) = self.stream(given)?;
+        if self.events.context(event)? != current.context {
             return Err(Code::InvalidHandle.because("event and stream are of different contexts"));
         }
-        let recorded = capture.map_or_else(|| Recorded::At(Instant::now()), Recorded::Captured);
+        self.check_no_implicit_capture(current.context, stream)?;
+        let recorded = match self.capturing(stream).cloned() {
+            Some(capturing) => Recorded::Captured(capturing),
+            None => Recorded::At(self.clocks.end(current.context, stream)),
+        };
         self.events.get_mut(event)?.recorded = Some(recorded);
+        Ok(())
+    }
+
+    /// The host waits for an event.
+    fn synchronize_event(&mut self, event: Handle) -> Result<()> {
+        self.check_event(event)?;
+        if let Some(Recorded::At(time)) = self.events.get(event)?.recorded {
+            self.clocks.wait(time);
+        }
         Ok(())
     }
 
@@ -49,10 +61,10 @@ impl Driver {
     }
 
     /// When an event was recorded, if it says so.
-    fn time(&self, event: Handle) -> Result<Instant> {
+    fn time(&self, event: Handle) -> Result<u64> {
         self.check_event(event)?;
         match self.events.get(event)? {
-            Event { is_timed: true, recorded: Some(Recorded::At(instant)) } => Ok(*instant),
+            Event { is_timed: true, recorded: Some(Recorded::At(time)) } => Ok(*time),
             _ => Err(Code::InvalidHandle.because("an event without a time")),
         }
     }
@@ -61,16 +73,12 @@ impl Driver {
     fn elapsed(&self, start: Handle, end: Handle) -> Result<f32> {
         self.current()?;
         let (start, end) = (self.time(start)?, self.time(end)?);
-        let seconds = match end.checked_duration_since(start) {
-            Some(time) => time.as_secs_f64(),
-            None => -start.duration_since(end).as_secs_f64(),
-        };
-        Ok((seconds * 1e3) as f32)
+        Ok(((end as f64 - start as f64) / 1e6) as f32)
     }
 }
 
 driver_functions! {
-    fn cuEventCreate(event: Out<Handle>, flags: u32) {
+    fn cuEventCreate[2000](event: Out<Handle>, flags: u32) {
         let mut driver = driver()?;
         let context = driver.current()?.context;
         if flags > FLAGS {
@@ -80,32 +88,34 @@ driver_functions! {
         Ok(())
     }
 
-    fn cuEventDestroy_v2(event: Handle) {
+    fn cuEventDestroy_v2[4000](event: Handle) {
         driver()?.events.remove(event).map(drop)
     }
 
-    fn cuEventRecord(event: Handle, stream: Handle) {
+    fn cuEventRecord[2000 _ptsz](event: Handle, stream: Handle) {
         driver()?.record(event, stream)
     }
 
-    fn cuEventRecordWithFlags(event: Handle, stream: Handle, _flags: u32) {
+    fn cuEventRecordWithFlags[11010 _ptsz](event: Handle, stream: Handle, _flags: u32) {
         driver()?.record(event, stream)
     }
 
-    fn cuEventQuery(event: Handle) {
+    fn cuEventQuery[2000](event: Handle) {
         driver()?.check_event(event)
     }
 
-    fn cuEventSynchronize(event: Handle) {
-        driver()?.check_event(event)
+    fn cuEventSynchronize[2000](event: Handle) {
+        driver()?.synchronize_event(event)
     }
 
-    fn cuEventElapsedTime(milliseconds: Out<f32>, start: Handle, end: Handle) {
+    /// In virtual time: positive, larger for more work, the same in every run, no estimate of a chip.
+    fn cuEventElapsedTime[2000](milliseconds: Out<f32>, start: Handle, end: Handle) {
         milliseconds.set(driver()?.elapsed(start, end)?);
         Ok(())
     }
 
-    fn cuEventElapsedTime_v2(milliseconds: Out<f32>, start: Handle, end: Handle) {
+    /// As the first version.
+    fn cuEventElapsedTime_v2[12080](milliseconds: Out<f32>, start: Handle, end: Handle) {
         milliseconds.set(driver()?.elapsed(start, end)?);
         Ok(())
     }

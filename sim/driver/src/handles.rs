@@ -14,7 +14,7 @@ impl Handle {
     pub const NULL: Self = Self(0);
 
     /// One that was never given before, for an object of any kind.
-    fn fresh() -> Self {
+    pub fn fresh() -> Self {
         // Beyond the small numbers that name the default streams.
         static NEXT: AtomicUsize = AtomicUsize::new(0x1000);
         Self(NEXT.fetch_add(0x10, Ordering::Relaxed))
@@ -78,6 +78,13 @@ impl<T> Table<T> {
     /// All objects, to change.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.0.values_mut().map(|entry| &mut entry.object)
+    }
+
+    /// Takes out an object if a condition holds for it.
+    pub fn remove_one_if(&mut self, handle: Handle, condition: impl Fn(&T) -> bool) {
+        if self.get(handle).is_ok_and(condition) {
+            self.0.remove(&handle);
+        }
     }
 
     /// Takes out the objects that a condition holds for.

@@ -3,6 +3,7 @@
 use crate::boundary::{Arguments, In};
 use crate::driver::{Driver, driver};
 use crate::error::{Code, Result};
+use crate::function::name_of;
 use crate::graph::Operation;
 use crate::handles::Handle;
 use rorqual_sim::{Argument, Launch};
@@ -87,24 +88,23 @@ impl Driver {
         arguments: Arguments,
         extra: Arguments,
     ) -> Result<()> {
-        let current = self.current()?;
+        let function = self.function(function)?;
+        let (current, _) = self.stream(shape.stream)?;
         if self.functions.context(function)? != current.context {
-            return Err(Code::InvalidHandle.because("the function is of another context"));
-        }
-        if !extra.is_null() {
-            return Err(Code::NotSupported.because("arguments in one buffer"));
+            return Err(Code::InvalidHandle.because("function and stream are of different contexts"));
         }
         let (function, kernel) = self.kernel(function)?;
-        let allowed = function.dynamic_shared_bytes;
+        let name = name_of(&function.name)?;
+        let allowed = function.settings.dynamic_shared_bytes;
         if shape.dynamic_shared_bytes > allowed {
             let message = format!(
-                "kernel `{}` may have {allowed} bytes of dynamic shared memory by its attribute, the launch asks \
+                "kernel `{name}` may have {allowed} bytes of dynamic shared memory by its attribute, the launch asks \
                  for {}",
-                function.name, shape.dynamic_shared_bytes
+                shape.dynamic_shared_bytes
             );
             return Err(Code::InvalidValue.because(message));
         }
-        let mut launch = Launch::new(self.modules.get(function.module)?, &function.name)
+        let mut launch = Launch::new(self.modules.get(function.module)?, name)
             .ctas(shape.ctas)
             .threads(shape.threads)
             .dynamic_shared_bytes(shape.dynamic_shared_bytes)
@@ -112,24 +112,52 @@ impl Driver {
         if let Some(cluster) = attributes.cluster {
             let ctas = volume(cluster);
             let most = self.simulator.limits().cluster_ctas;
-            let most = if function.allows_large_clusters { most } else { most.min(PORTABLE_CLUSTER) };
+            let most = if function.settings.allows_large_clusters { most } else { most.min(PORTABLE_CLUSTER) };
             if ctas == 0 || ctas > most {
                 let message =
-                    format!("kernel `{}` has clusters of 1 to {most} CTAs, got {cluster:?}", function.name);
+                    format!("kernel `{name}` has clusters of 1 to {most} CTAs, got {cluster:?}");
                 return Err(Code::InvalidClusterSize.because(message));
             }
             launch = launch.cluster(cluster);
         }
+        let buffer = packed_arguments(arguments, extra)?;
         for (index, parameter) in kernel.parameters.iter().enumerate() {
-            let value = arguments.at(index)?.read(parameter.bytes as usize, <[u8]>::to_vec)?;
+            let (offset, bytes) = (parameter.offset as usize, parameter.bytes as usize);
+            let value = match &buffer {
+                None => arguments.at(index)?.read(bytes, <[u8]>::to_vec)?,
+                Some(buffer) => {
+                    let value = buffer.get(offset..offset + bytes);
+                    value.ok_or_else(|| Code::InvalidValue.because("a buffer too small for the arguments"))?.to_vec()
+                }
+            };
             launch = launch.argument(Argument(value));
         }
-        self.submit(shape.stream, Operation::Launch(Box::new(launch)))
+        let ctas = shape.ctas.iter().fold(1, |product: u64, extent| product.saturating_mul((*extent).into()));
+        self.submit(shape.stream, Operation::Launch { launch: Box::new(launch), ctas })
     }
 }
 
+/// The arguments where they are in one buffer: `CU_LAUNCH_PARAM_BUFFER_POINTER` and `.._SIZE`.
+fn packed_arguments(arguments: Arguments, extra: Arguments) -> Result<Option<Vec<u8>>> {
+    const POINTER: usize = 1;
+    const SIZE: usize = 2;
+    if extra.is_null() {
+        return Ok(None);
+    }
+    if !arguments.is_null() {
+        return Err(Code::InvalidValue.because("arguments both one by one and in a buffer"));
+    }
+    let pairs = extra.pairs()?;
+    let find = |wanted| pairs.iter().find(|(key, _)| *key == wanted).map(|(_, value)| *value);
+    let (Some(buffer), Some(size)) = (find(POINTER), find(SIZE)) else {
+        return Err(Code::InvalidValue.into());
+    };
+    let bytes = usize::try_from(size.read_number()?).map_err(|_| Code::InvalidValue)?;
+    buffer.read(bytes, <[u8]>::to_vec).map(Some)
+}
+
 driver_functions! {
-    fn cuLaunchKernel(
+    fn cuLaunchKernel[4000 _ptsz](
         function: Handle,
         ctas_x: u32, ctas_y: u32, ctas_z: u32,
         threads_x: u32, threads_y: u32, threads_z: u32,
@@ -146,7 +174,7 @@ driver_functions! {
         driver()?.launch(function, &shape, &Attributes::default(), arguments, extra)
     }
 
-    fn cuLaunchCooperativeKernel(
+    fn cuLaunchCooperativeKernel[9000 _ptsz](
         function: Handle,
         ctas_x: u32, ctas_y: u32, ctas_z: u32,
         threads_x: u32, threads_y: u32, threads_z: u32,
@@ -164,7 +192,9 @@ driver_functions! {
         driver()?.launch(function, &shape, &attributes, arguments, Arguments::NULL)
     }
 
-    fn cuLaunchKernelEx(
+    /// Clusters and cooperative grids. Attributes about when and where work runs have no effect, programmatic starts
+    /// before the end of the work before included; events of a launch are refused.
+    fn cuLaunchKernelEx[11060 _ptsz](
         configuration: In<Configuration>, function: Handle, arguments: Arguments, extra: Arguments,
     ) {
         let shape = configuration.get()?;

@@ -1,7 +1,8 @@
 //! The CUDA driver API over the PTX simulator: programs made for a GPU run without one.
 //!
 //! The library is to be loaded by its path before anything asks the loader for `libcuda.so`, or to be put in place of it
-//! on a search path of one's own. Everything is done when it is called: a stream is an order that holds already.
+//! on a search path of one's own. Everything is done when it is called: a stream is an order that holds already. Events tell a
+//! virtual time.
 //!
 //! | variable | meaning | without it |
 //! |---|---|---|
@@ -18,6 +19,7 @@
 #[macro_use]
 mod boundary;
 
+mod capture;
 mod context;
 mod device;
 mod driver;
@@ -28,8 +30,16 @@ mod function;
 mod graph;
 mod handles;
 mod launch;
+mod library;
 mod memory;
 mod module;
+mod occupancy;
+mod pointer;
+mod pool;
+mod sharing;
 mod stream;
 mod tensor_map;
+mod time;
 mod unsupported;
+mod user_object;
+mod virtual_memory;

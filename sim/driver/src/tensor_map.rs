@@ -1,6 +1,6 @@
 //! Tensor maps, encoded as the simulator reads them.
 
-use crate::boundary::{In, Out};
+use crate::boundary::{In, InOut, Out};
 use crate::error::{Code, Error};
 use rorqual_sim::tensor_map::{
     ElementType, Interleave, L2Promotion, MAX_RANK, OobFill, Swizzle, TENSOR_MAP_BYTES, TensorMap,
@@ -25,7 +25,7 @@ const fn unknown(field: &'static str, code: u32) -> TensorMapError {
 }
 
 driver_functions! {
-    fn cuTensorMapEncodeTiled(
+    fn cuTensorMapEncodeTiled[12000](
         map: Out<Encoded>, element: u32, rank: u32, address: u64, extents: In<u64>, strides_bytes: In<u64>,
         box_extents: In<u32>, element_strides: In<u32>, interleave: u32, swizzle: u32, l2_promotion: u32, fill: u32,
     ) {
@@ -50,6 +50,13 @@ driver_functions! {
             ..spec
         };
         map.set(Encoded(TensorMap::encode(&spec)?.to_bytes()));
+        Ok(())
+    }
+
+    fn cuTensorMapReplaceAddress[12000](map: InOut<Encoded>, address: u64) {
+        let mut known = TensorMap::from_bytes(&map.get().0)?;
+        known.replace_address(address)?;
+        map.set(Encoded(known.to_bytes()));
         Ok(())
     }
 }

@@ -336,5 +336,6 @@ impl GlobalMemory {
     }
 }
 
+mod placed;
 #[cfg(test)]
 mod tests;
