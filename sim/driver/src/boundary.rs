@@ -57,6 +57,9 @@ impl<T> Parameter for OutOrNull<T> {
 }
 
 impl<T> OutOrNull<T> {
+    /// A place for nothing.
+    pub const NULL: Self = Self(std::ptr::null_mut());
+
     /// Whether the result is not wanted.
     pub const fn is_null(&self) -> bool {
         self.0.is_null()
@@ -222,6 +225,11 @@ impl Address {
     /// The number.
     pub fn value(self) -> u64 {
         self.0.addr() as u64
+    }
+
+    /// The address so many bytes further.
+    pub fn offset(self, bytes: usize) -> Self {
+        Self(self.0.wrapping_byte_add(bytes))
     }
 
     /// As memory of the host, if the caller meant that.

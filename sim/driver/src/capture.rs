@@ -24,6 +24,9 @@ pub struct Capture {
     listed: Vec<Handle>,
 }
 
+/// The capture of a stream: its number, its graph, where the nodes are that the next one depends on, and how many.
+type Information = (u64, Handle, Pointer<Handle>, usize);
+
 impl Driver {
     /// The part of a capture that a stream has.
     pub fn capturing(&self, stream: Handle) -> Option<&Capturing> {
@@ -49,7 +52,9 @@ impl Driver {
         let of_context = |stream: &Handle| self.streams.context(*stream).is_ok_and(|of| of == context);
         let mut captured = self.streams.iter().filter(|(_, stream)| stream.is_blocking());
         let captured = captured.find_map(|(stream, found)| Some((stream, found.capture.as_ref()?.capture)));
-        captured.filter(|(captured, _)| stream == Handle::NULL && of_context(captured)).map(|(_, capture)| capture)
+        captured
+            .filter(|(captured, _)| stream == Handle::NULL && of_context(captured))
+            .map(|(_, capture)| capture)
     }
 
     /// That the legacy stream, if it is that, need not wait for what is captured; else the capture ends.
@@ -159,8 +164,8 @@ impl Driver {
         Ok(self.capture_of(stream)?.map_or(0, |capture| if capture.is_invalid { 2 } else { 1 }))
     }
 
-    /// The capture of a stream: its number, graph, and where the nodes are that the next one depends on.
-    fn capture_info(&mut self, given: Handle) -> Result<Option<(u64, Handle, Pointer<Handle>, usize)>> {
+    /// The capture of a stream, if it takes part in one.
+    fn capture_info(&mut self, given: Handle) -> Result<Option<Information>> {
         let (_, stream) = self.stream(given)?;
         let Some(Capturing { capture: number, frontier }) = self.capturing(stream).cloned() else {
             return Ok(None);
@@ -182,7 +187,11 @@ impl Driver {
         let graph = self.graphs.get(self.captures.get(capture)?.graph)?;
         let added = nodes.iter().map(|node| graph.index(*node)).collect::<Result<Vec<_>>>()?;
         let frontier = match flags {
-            0 => frontier.into_iter().filter(|node| !added.contains(node)).chain(added.iter().copied()).collect(),
+            0 => frontier
+                .into_iter()
+                .filter(|node| !added.contains(node))
+                .chain(added.iter().copied())
+                .collect(),
             1 => added,
             _ => return Err(Code::InvalidValue.into()),
         };
@@ -243,6 +252,13 @@ driver_functions! {
 
     fn cuStreamUpdateCaptureDependencies[11030 _ptsz](
         stream: Handle, nodes: In<Handle>, count: usize, flags: u32,
+    ) {
+        driver()?.update_dependencies(stream, &nodes.several(count)?, flags)
+    }
+
+    /// Data of edges have no effect.
+    fn cuStreamUpdateCaptureDependencies_v2[12030 _ptsz](
+        stream: Handle, nodes: In<Handle>, _edges: In<[u8; 8]>, count: usize, flags: u32,
     ) {
         driver()?.update_dependencies(stream, &nodes.several(count)?, flags)
     }

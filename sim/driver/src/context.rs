@@ -149,6 +149,7 @@ impl Driver {
         self.streams.remove_all(context).for_each(drop);
         self.events.remove_all(context).for_each(drop);
         self.functions.remove_all(context).for_each(drop);
+        self.linkers.remove_all(context).for_each(drop);
         self.captures.remove_all(context).for_each(drop);
         self.graphs.remove_all(context).for_each(drop);
         self.executable_graphs.remove_all(context).for_each(drop);

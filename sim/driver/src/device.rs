@@ -70,7 +70,13 @@ impl Driver {
             106 => limits.resident_ctas as i32,
             111 => RESERVED_SHARED_BYTES as i32,
             // Domains of fences, as many as hardware has; one node of memory, which has no number.
-            126 => if major >= 9 { 4 } else { 1 },
+            126 => {
+                if major >= 9 {
+                    4
+                } else {
+                    1
+                }
+            }
             131 | 134 => -1,
             // Clusters and tensor maps came together.
             120 | 127 => has_clusters,

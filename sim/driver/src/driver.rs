@@ -1,14 +1,15 @@
 //! The driver: the simulated devices and the tables of everything that has a handle, behind one lock.
 
 use crate::boundary::{Out, is_in_host_function};
+use crate::capture::Capture;
 use crate::context::Contexts;
 use crate::error::{Code, Result};
 use crate::event::Event;
 use crate::function::Function;
-use crate::capture::Capture;
 use crate::graph::{Executable, Graph};
 use crate::handles::Table;
 use crate::library::{Kernel, Library};
+use crate::link::Linker;
 use crate::memory::Memory;
 use crate::pool::{DevicePools, Pool};
 use crate::stream::{Stream, ThreadStreams};
@@ -20,7 +21,7 @@ use rorqual_sim::{Device, Module, Options, Precision};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// CUDA 13.0.
-const VERSION: i32 = 13_000;
+pub const VERSION: i32 = 13_000;
 
 /// Everything that the driver knows.
 pub struct Driver {
@@ -43,6 +44,7 @@ pub struct Driver {
     pub functions: Table<Function>,
     pub libraries: Table<Library>,
     pub kernels: Table<Kernel>,
+    pub linkers: Table<Linker>,
     /// What is being captured.
     pub captures: Table<Capture>,
     pub graphs: Table<Graph>,
@@ -108,6 +110,7 @@ impl Driver {
             functions: Table::default(),
             libraries: Table::default(),
             kernels: Table::default(),
+            linkers: Table::default(),
             captures: Table::default(),
             graphs: Table::default(),
             executable_graphs: Table::default(),
@@ -127,6 +130,16 @@ driver_functions! {
             DRIVER.get_or_init(|| Mutex::new(driver));
         }
         Ok(())
+    }
+
+    /// Nothing is profiled.
+    fn cuProfilerStart[4000]() {
+        driver()?.current().map(drop)
+    }
+
+    /// Nothing is profiled.
+    fn cuProfilerStop[4000]() {
+        driver()?.current().map(drop)
     }
 
     fn cuDriverGetVersion[2020](version: Out<i32>) {

@@ -3,9 +3,8 @@
 use crate::boundary::{EntryPoint, Function, Out, OutOrNull, Text};
 use crate::error::{Code, Result};
 use crate::{
-    capture, context, device, driver, error, event, function, graph, launch, library, memory, module, occupancy,
-    pointer, pool, sharing, stream, tensor_map, unsupported, user_object,
-    virtual_memory,
+    capture, context, device, driver, error, event, function, graph, launch, library, link, memory, module,
+    occupancy, pitched, pointer, pool, sharing, stream, tensor_map, unsupported, user_object, virtual_memory,
 };
 
 /// `CU_GET_PROC_ADDRESS_LEGACY_STREAM` and `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
@@ -21,11 +20,13 @@ pub const SECTIONS: &[(&str, &[Function])] = &[
     ("Contexts and peers", context::FUNCTIONS),
     ("Modules", module::FUNCTIONS),
     ("Libraries", library::FUNCTIONS),
+    ("Linker", link::FUNCTIONS),
     ("Functions", function::FUNCTIONS),
     ("Occupancy", occupancy::FUNCTIONS),
     ("Launches", launch::FUNCTIONS),
     ("Tensor maps", tensor_map::FUNCTIONS),
     ("Memory and copies", memory::FUNCTIONS),
+    ("Memory in rows", pitched::FUNCTIONS),
     ("Memory pools", pool::FUNCTIONS),
     ("Memory mapped by hand", virtual_memory::FUNCTIONS),
     ("Handles for other processes", sharing::FUNCTIONS),
@@ -56,8 +57,10 @@ fn split_version(name: &str) -> (&str, u32) {
 
 /// The latest function of a name without version that there was in a version of CUDA.
 fn find(name: &str, cuda: u32, stream_of_thread: bool) -> Search {
-    let named = || SECTIONS.iter().flat_map(|(_, list)| *list).filter(|known| split_version(known.name).0 == name);
-    let Some(found) = named().filter(|known| known.since <= cuda).max_by_key(|known| split_version(known.name).1)
+    let named =
+        || SECTIONS.iter().flat_map(|(_, list)| *list).filter(|known| split_version(known.name).0 == name);
+    let Some(found) =
+        named().filter(|known| known.since <= cuda).max_by_key(|known| split_version(known.name).1)
     else {
         return if named().next().is_some() { Search::Newer } else { Search::Unknown };
     };
@@ -138,6 +141,68 @@ mod tests {
         let of_thread = |name| find(name, 13_000, true).address().map(|address| address.0);
         assert_ne!(of_thread("cuMemsetD8Async"), address("cuMemsetD8Async", 13_000));
         assert_eq!(of_thread("cuMemAlloc"), address("cuMemAlloc", 13_000));
+    }
+
+    /// The page of the documentation, from the table.
+    fn page() -> String {
+        let all = || SECTIONS.iter().flat_map(|(_, list)| *list);
+        let refused = all().filter(|function| function.is_refused).count();
+        let mut page = format!(
+            "# Functions of the driver library\n\n\
+             What `libptxsim_driver` makes of the {} functions of the CUDA driver API up to CUDA {}.{}: {} are implemented, \
+             {refused} are refused with\n`CUDA_ERROR_NOT_SUPPORTED` and a line on stderr, the first time. Exports, \
+             `cuGetProcAddress` and this page come from one table;\n`BLESS=1 cargo test -p rorqual-sim-driver --lib` \
+             writes the page.\n\n\
+             *Since* is the version of CUDA that brought the function. Where a program was compiled for per-thread default \
+             streams, the\nfunction has a second name that ends as the last column says. A note is what differs from the \
+             reference of the API under that name.\n",
+            all().count(),
+            driver::VERSION / 1000,
+            driver::VERSION % 1000 / 10,
+            all().count() - refused,
+        );
+        for (title, functions) in SECTIONS {
+            if functions.iter().all(|function| function.is_refused) {
+                page += &refusals(title, functions);
+                continue;
+            }
+            page += &format!("\n## {title}\n\n| function | since | note | per thread |\n|---|--:|---|---|\n");
+            for Function { name, since, notes, per_thread, .. } in *functions {
+                let suffix = per_thread.map_or(String::new(), |(suffix, _)| format!("`{suffix}`"));
+                let notes: Vec<&str> = notes.iter().map(|note| note.trim()).collect();
+                page += &format!("| `{name}` | {} | {} | {suffix} |\n", version(*since), notes.join(" "));
+            }
+        }
+        page
+    }
+
+    /// The refused functions, by what is lacking.
+    fn refusals(title: &str, functions: &[Function]) -> String {
+        let mut page = format!("\n## {title}\n\n| lacking | functions |\n|---|---|\n");
+        let mut rest = functions;
+        while let Some(first) = rest.first() {
+            let (group, others) =
+                rest.split_at(rest.iter().take_while(|one| one.notes == first.notes).count());
+            let names: Vec<String> = group.iter().map(|function| format!("`{}`", function.name)).collect();
+            page += &format!("| {} | {} |\n", first.notes.join(" ").trim(), names.join(", "));
+            rest = others;
+        }
+        page
+    }
+
+    fn version(since: u32) -> String {
+        format!("{}.{}", since / 1000, since % 1000 / 10)
+    }
+
+    #[test]
+    fn the_page_is_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/driver.md");
+        let page = page();
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, &page).expect("the page can be written");
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert_eq!(page, committed, "docs/driver.md is old: run again with BLESS=1");
     }
 
     #[test]

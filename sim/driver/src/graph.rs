@@ -12,12 +12,37 @@ use std::sync::Arc;
 /// What a stream does, now or as part of a graph.
 #[derive(Debug, Clone)]
 pub enum Operation {
-    Upload { from: HostMemory, to: u64, bytes: usize },
-    Download { from: u64, to: HostMemory, bytes: usize },
-    Move { from: HostMemory, to: HostMemory, bytes: usize },
-    Copy { from: u64, to: u64, bytes: usize },
-    Fill { to: u64, pattern: Vec<u8>, count: usize },
-    Launch { launch: Box<rorqual_sim::Launch>, ctas: u64 },
+    Upload {
+        from: HostMemory,
+        to: u64,
+        bytes: usize,
+    },
+    Download {
+        from: u64,
+        to: HostMemory,
+        bytes: usize,
+    },
+    Move {
+        from: HostMemory,
+        to: HostMemory,
+        bytes: usize,
+    },
+    Copy {
+        from: u64,
+        to: u64,
+        bytes: usize,
+    },
+    /// Of one node.
+    Copies(Vec<Self>),
+    Fill {
+        to: u64,
+        pattern: Vec<u8>,
+        count: usize,
+    },
+    Launch {
+        launch: Box<rorqual_sim::Launch>,
+        ctas: u64,
+    },
     Call(HostCall),
     Nothing,
 }
@@ -82,7 +107,11 @@ impl Operation {
     const fn kind(&self) -> u32 {
         match self {
             Self::Launch { .. } => 0,
-            Self::Upload { .. } | Self::Download { .. } | Self::Move { .. } | Self::Copy { .. } => 1,
+            Self::Upload { .. }
+            | Self::Download { .. }
+            | Self::Move { .. }
+            | Self::Copy { .. }
+            | Self::Copies(_) => 1,
             Self::Fill { .. } => 2,
             Self::Call(_) => 3,
             Self::Nothing => 5,
@@ -148,7 +177,8 @@ impl Driver {
                 Ok(time::of_host_copy(*bytes))
             }
             Operation::Move { from, to, bytes } => {
-                from.read(*bytes, <[u8]>::to_vec).and_then(|data| to.write(*bytes, |to| to.copy_from_slice(&data)))?;
+                from.read(*bytes, <[u8]>::to_vec)
+                    .and_then(|data| to.write(*bytes, |to| to.copy_from_slice(&data)))?;
                 Ok(time::of_host_copy(*bytes))
             }
             Operation::Copy { from, to, bytes } => {
@@ -156,6 +186,7 @@ impl Driver {
                 let is_peer = self.device_of(*from).ok() != self.device_of(*to).ok();
                 Ok(time::of_device_copy(*bytes, is_peer))
             }
+            Operation::Copies(copies) => copies.iter().map(|copy| self.perform(context, copy)).sum(),
             Operation::Fill { to, pattern, count } => {
                 self.fill(*to, pattern, *count)?;
                 Ok(time::of_device_copy(count * pattern.len(), false))
@@ -230,6 +261,28 @@ impl Driver {
     fn node(&self, node: Handle) -> Result<(&Graph, usize)> {
         let mut found = self.graphs.iter().filter_map(|(_, graph)| Some((graph, graph.index(node).ok()?)));
         found.next().ok_or_else(|| Code::InvalidValue.into())
+    }
+
+    fn list_edges(
+        &self,
+        graph: Handle,
+        from: OutOrNull<Handle>,
+        to: OutOrNull<Handle>,
+        data: OutOrNull<[u8; 8]>,
+        count: InOut<usize>,
+    ) -> Result<()> {
+        let graph = self.graph(graph)?;
+        if from.is_null() != to.is_null() {
+            return Err(Code::InvalidValue.into());
+        }
+        let of = |node: usize| graph.nodes[node].handle;
+        let (starts, ends): (Vec<_>, Vec<_>) = graph.edges().map(|(from, to)| (of(from), of(to))).unzip();
+        let room = if from.is_null() { starts.len() } else { count.get().min(starts.len()) };
+        from.set_several(starts.into_iter().take(room));
+        to.set_several(ends.into_iter().take(room));
+        data.set_several(std::iter::repeat_n([0; 8], room));
+        count.set(room);
+        Ok(())
     }
 
     fn neighbours(&self, node: Handle, are_before: bool) -> Result<Vec<Handle>> {
@@ -358,18 +411,14 @@ driver_functions! {
     }
 
     fn cuGraphGetEdges[10000](graph: Handle, from: OutOrNull<Handle>, to: OutOrNull<Handle>, count: InOut<usize>) {
-        let driver = driver()?;
-        let graph = driver.graph(graph)?;
-        if from.is_null() != to.is_null() {
-            return Err(Code::InvalidValue.into());
-        }
-        let of = |node: usize| graph.nodes[node].handle;
-        let (starts, ends): (Vec<_>, Vec<_>) = graph.edges().map(|(from, to)| (of(from), of(to))).unzip();
-        let room = if from.is_null() { 0 } else { count.get() };
-        from.set_several(starts.iter().copied().take(room));
-        to.set_several(ends.iter().copied().take(room));
-        count.set(if from.is_null() { starts.len() } else { room.min(starts.len()) });
-        Ok(())
+        driver()?.list_edges(graph, from, to, OutOrNull::NULL, count)
+    }
+
+    /// No edge carries data.
+    fn cuGraphGetEdges_v2[12030](
+        graph: Handle, from: OutOrNull<Handle>, to: OutOrNull<Handle>, data: OutOrNull<[u8; 8]>, count: InOut<usize>,
+    ) {
+        driver()?.list_edges(graph, from, to, data, count)
     }
 
     fn cuGraphNodeGetType[10000](node: Handle, kind: Out<u32>) {
@@ -381,6 +430,24 @@ driver_functions! {
 
     fn cuGraphNodeGetDependencies[10000](node: Handle, nodes: OutOrNull<Handle>, count: InOut<usize>) {
         list(&driver()?.neighbours(node, true)?, nodes, count);
+        Ok(())
+    }
+
+    /// No edge carries data.
+    fn cuGraphNodeGetDependencies_v2[12030](
+        node: Handle, nodes: OutOrNull<Handle>, data: OutOrNull<[u8; 8]>, count: InOut<usize>,
+    ) {
+        list(&driver()?.neighbours(node, true)?, nodes, count);
+        data.set_several(std::iter::repeat_n([0; 8], if nodes.is_null() { 0 } else { count.get() }));
+        Ok(())
+    }
+
+    /// No edge carries data.
+    fn cuGraphNodeGetDependentNodes_v2[12030](
+        node: Handle, nodes: OutOrNull<Handle>, data: OutOrNull<[u8; 8]>, count: InOut<usize>,
+    ) {
+        list(&driver()?.neighbours(node, false)?, nodes, count);
+        data.set_several(std::iter::repeat_n([0; 8], if nodes.is_null() { 0 } else { count.get() }));
         Ok(())
     }
 

@@ -112,10 +112,10 @@ impl Driver {
         if let Some(cluster) = attributes.cluster {
             let ctas = volume(cluster);
             let most = self.simulator.limits().cluster_ctas;
-            let most = if function.settings.allows_large_clusters { most } else { most.min(PORTABLE_CLUSTER) };
+            let most =
+                if function.settings.allows_large_clusters { most } else { most.min(PORTABLE_CLUSTER) };
             if ctas == 0 || ctas > most {
-                let message =
-                    format!("kernel `{name}` has clusters of 1 to {most} CTAs, got {cluster:?}");
+                let message = format!("kernel `{name}` has clusters of 1 to {most} CTAs, got {cluster:?}");
                 return Err(Code::InvalidClusterSize.because(message));
             }
             launch = launch.cluster(cluster);
@@ -127,7 +127,9 @@ impl Driver {
                 None => arguments.at(index)?.read(bytes, <[u8]>::to_vec)?,
                 Some(buffer) => {
                     let value = buffer.get(offset..offset + bytes);
-                    value.ok_or_else(|| Code::InvalidValue.because("a buffer too small for the arguments"))?.to_vec()
+                    value
+                        .ok_or_else(|| Code::InvalidValue.because("a buffer too small for the arguments"))?
+                        .to_vec()
                 }
             };
             launch = launch.argument(Argument(value));

@@ -42,7 +42,9 @@ impl Driver {
         let contents = module.clone();
         let mut modules = BTreeMap::new();
         match current {
-            Some(current) => _ = modules.insert(current.context, self.modules.insert(current.context, module)),
+            Some(current) => {
+                _ = modules.insert(current.context, self.modules.insert(current.context, module))
+            }
             None => self.simulator.unload(module)?,
         }
         let names: Vec<String> = contents.kernels().into_iter().map(str::to_owned).collect();
@@ -89,7 +91,9 @@ impl Driver {
 
     fn library_kernel(&self, library: Handle, name: &str) -> Result<Handle> {
         let mut kernels = self.libraries.get(library)?.kernels.iter();
-        let named = |kernel: &&Handle| self.kernels.get(**kernel).is_ok_and(|kernel| kernel.name.to_bytes() == name.as_bytes());
+        let named = |kernel: &&Handle| {
+            self.kernels.get(**kernel).is_ok_and(|kernel| kernel.name.to_bytes() == name.as_bytes())
+        };
         kernels.find(named).copied().ok_or_else(|| Code::NotFound.because(format!("no kernel `{name}`")))
     }
 
@@ -124,7 +128,13 @@ impl Driver {
     }
 
     /// Sets an attribute of a kernel in all contexts of a device, now and later.
-    fn set_kernel_attribute(&mut self, handle: Handle, attribute: u32, value: i32, device: i32) -> Result<()> {
+    fn set_kernel_attribute(
+        &mut self,
+        handle: Handle,
+        attribute: u32,
+        value: i32,
+        device: i32,
+    ) -> Result<()> {
         let device = self.device(device)?;
         let most = self.simulator.limits().shared_bytes;
         let (kernel, _, info) = self.kernel_of_library(handle)?;

@@ -76,9 +76,11 @@ impl Memory {
 }
 
 impl Driver {
-    fn allocate(&mut self, bytes: usize) -> Result<u64> {
+    /// Allocates in the current context.
+    pub fn allocate(&mut self, bytes: usize) -> Result<u64> {
         let current = self.current()?;
-        let address = self.allocate_on(current.device, bytes, Allocation { context: current.context, pool: None })?;
+        let address =
+            self.allocate_on(current.device, bytes, Allocation { context: current.context, pool: None })?;
         for peer in self.contexts.peer_devices(current.context).collect::<Vec<_>>() {
             self.simulator.memory_mut().map_peer(address, peer, true)?;
         }
@@ -266,7 +268,9 @@ impl Driver {
 
     fn register(&mut self, address: usize, bytes: usize, flags: u32) -> Result<()> {
         self.current()?;
-        let end = address.checked_add(bytes).filter(|_| address != 0 && bytes > 0 && flags & !REGISTERED_FLAGS == 0);
+        let end = address
+            .checked_add(bytes)
+            .filter(|_| address != 0 && bytes > 0 && flags & !REGISTERED_FLAGS == 0);
         let end = end.ok_or(Code::InvalidValue)?;
         let overlaps = |base: usize, bytes: usize| base < end && address < base + bytes;
         let pinned = self.memory.pinned.iter().map(|(base, pinned)| (*base, pinned.bytes));

@@ -107,7 +107,8 @@ impl Driver {
     pub fn get_function(&mut self, handle: Handle, name: &str) -> Result<Handle> {
         let context = self.modules.context(handle)?;
         let settings = Settings::new(self.modules.get(handle)?.kernel(name)?);
-        let is_it = |function: &Function| function.module == handle && function.name.to_bytes() == name.as_bytes();
+        let is_it =
+            |function: &Function| function.module == handle && function.name.to_bytes() == name.as_bytes();
         if let Some((function, _)) = self.functions.iter().find(|(_, function)| is_it(function)) {
             return Ok(function);
         }

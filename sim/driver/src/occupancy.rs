@@ -74,7 +74,11 @@ impl Driver {
 }
 
 /// Dynamic shared memory by the threads of a CTA, as the caller computes it, before the driver is locked.
-fn shared_bytes_by_warps(of_threads: SharedBytesOfThreads, bytes: usize, limit: i32) -> impl Fn(u32) -> usize {
+fn shared_bytes_by_warps(
+    of_threads: SharedBytesOfThreads,
+    bytes: usize,
+    limit: i32,
+) -> impl Fn(u32) -> usize {
     let most = if limit > 0 { limit.cast_unsigned() } else { u32::MAX };
     let by_warps: Vec<usize> =
         (1..=32u32).map(|warps| of_threads.bytes((warps * WARP).min(most)).unwrap_or(bytes)).collect();

@@ -37,14 +37,16 @@ const DEVICE: u64 = 2;
 const fn bytes_of(attribute: u32) -> Option<usize> {
     use attribute::{
         ACCESS_FLAGS, ALLOWED_HANDLE_TYPES, BUFFER_ID, CONTEXT, DEVICE_ORDINAL, DEVICE_POINTER, HOST_POINTER,
-        IS_DECOMPRESSION_CAPABLE, IS_IPC_CAPABLE, IS_MANAGED, IS_RDMA_CAPABLE, MAPPED, MAPPING_BASE, MAPPING_SIZE,
-        MEMORY_BLOCK_ID, MEMORY_TYPE, POOL, RANGE_SIZE, RANGE_START, SYNC_MEMOPS,
+        IS_DECOMPRESSION_CAPABLE, IS_IPC_CAPABLE, IS_MANAGED, IS_RDMA_CAPABLE, MAPPED, MAPPING_BASE,
+        MAPPING_SIZE, MEMORY_BLOCK_ID, MEMORY_TYPE, POOL, RANGE_SIZE, RANGE_START, SYNC_MEMOPS,
     };
     match attribute {
-        SYNC_MEMOPS | IS_MANAGED | IS_IPC_CAPABLE | MAPPED | IS_RDMA_CAPABLE | IS_DECOMPRESSION_CAPABLE => Some(1),
+        SYNC_MEMOPS | IS_MANAGED | IS_IPC_CAPABLE | MAPPED | IS_RDMA_CAPABLE | IS_DECOMPRESSION_CAPABLE => {
+            Some(1)
+        }
         MEMORY_TYPE | DEVICE_ORDINAL | ACCESS_FLAGS => Some(4),
-        CONTEXT | DEVICE_POINTER | HOST_POINTER | BUFFER_ID | RANGE_START | RANGE_SIZE | ALLOWED_HANDLE_TYPES
-        | POOL | MAPPING_SIZE | MAPPING_BASE | MEMORY_BLOCK_ID => Some(8),
+        CONTEXT | DEVICE_POINTER | HOST_POINTER | BUFFER_ID | RANGE_START | RANGE_SIZE
+        | ALLOWED_HANDLE_TYPES | POOL | MAPPING_SIZE | MAPPING_BASE | MEMORY_BLOCK_ID => Some(8),
         _ => None,
     }
 }
@@ -77,7 +79,9 @@ impl Driver {
             attribute::RANGE_START | attribute::MAPPING_BASE | attribute::BUFFER_ID => found.base(),
             attribute::RANGE_SIZE | attribute::MAPPING_SIZE => found.size(),
             attribute::MEMORY_BLOCK_ID => found.base(),
-            attribute::IS_IPC_CAPABLE => allocation.is_some_and(|allocation| allocation.pool.is_none()).into(),
+            attribute::IS_IPC_CAPABLE => {
+                allocation.is_some_and(|allocation| allocation.pool.is_none()).into()
+            }
             attribute::MAPPED => 1,
             attribute::ALLOWED_HANDLE_TYPES => is_mapped_by_hand.into(),
             attribute::ACCESS_FLAGS => 3,

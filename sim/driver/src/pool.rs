@@ -120,7 +120,9 @@ impl Pool {
     }
 
     fn set_attribute(&mut self, attribute: u32, value: HostMemory) -> Result<()> {
-        let number = |bytes| value.read(bytes, |bytes| bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)));
+        let number = |bytes| {
+            value.read(bytes, |bytes| bytes.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+        };
         match attribute {
             attribute::FIRST_REUSE..=attribute::LAST_REUSE => {
                 self.reuse[attribute as usize - 1] = number(4)? != 0;

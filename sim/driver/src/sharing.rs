@@ -25,7 +25,8 @@ pub struct Shared {
 fn process() -> u64 {
     static PROCESS: OnceLock<u64> = OnceLock::new();
     *PROCESS.get_or_init(|| {
-        let nanoseconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+        let nanoseconds =
+            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
         nanoseconds ^ u64::from(std::process::id()) << 40
     })
 }
@@ -47,7 +48,9 @@ impl Shared {
     }
 
     fn from_bytes(bytes: &[u8; 64]) -> Result<Self> {
-        let word = |index: usize| bytes[8 * index..].iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let word = |index: usize| {
+            bytes[8 * index..].iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
         if bytes[..8] != MAGIC {
             return Err(Code::InvalidValue.because("no handle of the simulator"));
         }
@@ -64,9 +67,11 @@ impl Shared {
 
     /// A file without a name that holds the handle.
     pub fn into_descriptor(self) -> Result<i32> {
-        let failed = |error: std::io::Error| Code::OutOfMemory.because(format!("a file for a handle: {error}"));
+        let failed =
+            |error: std::io::Error| Code::OutOfMemory.because(format!("a file for a handle: {error}"));
         let path = std::env::temp_dir().join(format!("ptxsim-{:x}-{:x}", self.process, Handle::fresh().0));
-        let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
+        let mut file =
+            OpenOptions::new().read(true).write(true).create_new(true).open(&path).map_err(failed)?;
         let written = file.write_all(&self.to_bytes());
         remove_file(&path).map_err(failed)?;
         written.map_err(failed)?;
@@ -153,7 +158,10 @@ mod tests {
         let shared = Shared::new(5, 6);
         assert_eq!(Shared::from_bytes(&shared.to_bytes()).unwrap().numbers().unwrap(), (5, 6));
         let other = Shared { process: process() + 1, ..shared };
-        assert_eq!(Shared::from_bytes(&other.to_bytes()).unwrap().numbers().unwrap_err().code, Code::NotSupported);
+        assert_eq!(
+            Shared::from_bytes(&other.to_bytes()).unwrap().numbers().unwrap_err().code,
+            Code::NotSupported
+        );
         assert_eq!(Shared::from_bytes(&[0; 64]).unwrap_err().code, Code::InvalidValue);
     }
 

@@ -164,7 +164,14 @@ impl Driver {
     }
 
     /// Waits until a word of memory is as asked: at once, or never, since all that was submitted before is done.
-    fn wait_for_value(&mut self, given: Handle, address: u64, value: u64, flags: u32, bytes: u32) -> Result<()> {
+    fn wait_for_value(
+        &mut self,
+        given: Handle,
+        address: u64,
+        value: u64,
+        flags: u32,
+        bytes: u32,
+    ) -> Result<()> {
         let (current, stream) = self.stream(given)?;
         if self.capturing(stream).is_some() {
             return self.refuse_capture(stream);
@@ -187,7 +194,8 @@ impl Driver {
         if is_met {
             return Ok(());
         }
-        let message = format!("{address:#x} holds {found}, and nothing that could change it was submitted before");
+        let message =
+            format!("{address:#x} holds {found}, and nothing that could change it was submitted before");
         self.contexts.set_fault(current.context, Code::LaunchTimeout);
         Err(Code::LaunchTimeout.because(message))
     }
@@ -196,7 +204,10 @@ impl Driver {
         if !address.is_multiple_of(bytes as u64) {
             return Err(Code::InvalidValue.into());
         }
-        self.submit(given, Operation::Fill { to: address, pattern: value.to_le_bytes()[..bytes].to_vec(), count: 1 })
+        self.submit(
+            given,
+            Operation::Fill { to: address, pattern: value.to_le_bytes()[..bytes].to_vec(), count: 1 },
+        )
     }
 }
 

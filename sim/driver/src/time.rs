@@ -54,7 +54,13 @@ impl Clocks {
     }
 
     /// An operation of so many nanoseconds, after what is before it in its stream and in those that it waits for.
-    pub fn run(&mut self, context: Handle, stream: Handle, others: impl Iterator<Item = Handle>, duration: u64) {
+    pub fn run(
+        &mut self,
+        context: Handle,
+        stream: Handle,
+        others: impl Iterator<Item = Handle>,
+        duration: u64,
+    ) {
         let start = others.map(|other| self.end(context, other)).fold(self.end(context, stream), u64::max);
         self.streams.insert((context, stream), start + duration);
         self.host += SUBMIT;

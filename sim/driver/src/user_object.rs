@@ -38,7 +38,8 @@ impl Driver {
     /// Takes references away from a caller.
     fn release_object(&mut self, handle: Handle, count: u32) -> Result<()> {
         let found = self.user_objects.get_mut(handle).map_err(|_| Code::InvalidValue)?;
-        found.references = found.references.checked_sub(count).filter(|_| count > 0).ok_or(Code::InvalidValue)?;
+        found.references =
+            found.references.checked_sub(count).filter(|_| count > 0).ok_or(Code::InvalidValue)?;
         if found.references == 0 {
             self.user_objects.remove(handle)?;
         }

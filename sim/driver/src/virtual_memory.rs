@@ -137,7 +137,9 @@ impl Driver {
     pub fn device_at(&self, location: Location) -> Result<u32> {
         match location.kind {
             Location::DEVICE => self.device(location.id),
-            kind if kind <= Location::LAST => Err(Code::NotSupported.because("memory of the host, for devices")),
+            kind if kind <= Location::LAST => {
+                Err(Code::NotSupported.because("memory of the host, for devices"))
+            }
             _ => Err(Code::InvalidValue.into()),
         }
     }
@@ -151,7 +153,8 @@ impl Driver {
             return Err(Code::InvalidValue.into());
         }
         let alignment = alignment.max(GRANULARITY) as u64;
-        let ranges = || self.virtual_memory.reserved.iter().map(|(base, bytes)| (*base, base + *bytes as u64));
+        let ranges =
+            || self.virtual_memory.reserved.iter().map(|(base, bytes)| (*base, base + *bytes as u64));
         let fits = |base: u64| {
             let end = base.checked_add(bytes as u64).filter(|end| base >= FIRST && *end <= GLOBAL_END);
             end.is_some_and(|end| ranges().all(|(other, other_end)| other_end <= base || end <= other))
@@ -193,8 +196,7 @@ impl Driver {
         if bytes as u64 > self.simulator.options().memory_budget {
             return Err(Code::OutOfMemory.into());
         }
-        let physical =
-            Physical { device, bytes, properties, handles: 1, mapped_at: None, contents: None };
+        let physical = Physical { device, bytes, properties, handles: 1, mapped_at: None, contents: None };
         Ok(self.virtual_memory.physical.insert(Handle::NULL, physical))
     }
 
@@ -223,7 +225,13 @@ impl Driver {
         let is_free = memory.is_reserved(address, bytes);
         let placed = match is_free {
             true => self.simulator.memory_mut().allocate_at(address, device, "mapped memory", bytes as u64),
-            false => return self.unmap_failed(handle, contents, Code::InvalidValue.because("addresses not reserved")),
+            false => {
+                return self.unmap_failed(
+                    handle,
+                    contents,
+                    Code::InvalidValue.because("addresses not reserved"),
+                );
+            }
         };
         if let Err(error) = placed {
             return self.unmap_failed(handle, contents, error.into());
@@ -252,7 +260,8 @@ impl Driver {
 
     fn unmap(&mut self, address: u64, bytes: usize) -> Result<()> {
         for base in self.virtual_memory.mapped(address, bytes)? {
-            let Some(Mapping { physical: handle, bytes, .. }) = self.virtual_memory.mappings.remove(&base) else {
+            let Some(Mapping { physical: handle, bytes, .. }) = self.virtual_memory.mappings.remove(&base)
+            else {
                 continue;
             };
             let physical = self.virtual_memory.physical.get_mut(handle)?;
@@ -282,7 +291,9 @@ impl Driver {
                 access.insert(device, *flags);
                 let is_read_only = access.values().any(|flags| *flags == READ);
                 if is_read_only && access.values().any(|flags| *flags == READ_WRITE) {
-                    return Err(Code::NotSupported.because("a mapping that one device reads and another writes"));
+                    return Err(
+                        Code::NotSupported.because("a mapping that one device reads and another writes")
+                    );
                 }
                 mapping.access = access;
                 let memory = self.simulator.memory_mut();

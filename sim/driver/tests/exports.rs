@@ -96,7 +96,24 @@ macro_rules! done {
     };
 }
 
+// After the macros that they use.
+#[path = "exports/devices.rs"]
+mod devices;
+#[path = "exports/libraries.rs"]
+mod libraries;
+#[path = "exports/memory.rs"]
+mod memory;
+#[path = "exports/streams.rs"]
+mod streams;
+
 type Handle = usize;
+
+/// A text that the driver keeps.
+fn text(text: *const c_char) -> String {
+    assert!(!text.is_null());
+    // SAFETY: the driver's texts end in 0 and stay while what they name is there.
+    unsafe { CStr::from_ptr(text) }.to_str().expect("text").to_owned()
+}
 
 /// A retained primary context of device 0, current in this thread. Never released: another test may be using it.
 fn context() -> Handle {
@@ -544,14 +561,16 @@ fn events_take_time() {
     for (event, flags) in events.iter_mut().zip([0, 0, 2]) {
         done!(cuEventCreate(event => &mut Handle, flags => u32));
     }
+    let (add, data) = (function(load(ADD), c"add"), upload(&[1]));
     done!(cuEventRecord(events[0] => Handle, stream => Handle));
-    std::thread::sleep(std::time::Duration::from_millis(5));
+    assert_eq!(launch(add, 1, 0, stream, data, 1), SUCCESS);
     done!(cuEventRecord(events[1] => Handle, stream => Handle));
     done!(cuEventRecord(events[2] => Handle, stream => Handle));
     done!(cuEventSynchronize(events[1] => Handle));
     let mut time = 0.0;
     done!(cuEventElapsedTime(&mut time => &mut f32, events[0] => Handle, events[1] => Handle));
-    assert!((5.0..60_000.0).contains(&time), "{time} ms");
+    // Other threads may have moved the clock of the host.
+    assert!((0.002..60_000.0).contains(&time), "{time} ms");
     let untimed =
         call!(cuEventElapsedTime_v2(&mut time => &mut f32, events[0] => Handle, events[2] => Handle));
     assert_eq!(untimed, INVALID_HANDLE);
@@ -665,12 +684,16 @@ fn what_is_not_simulated_says_so_once() {
     let test = "what_is_not_simulated_says_so_once";
     if std::env::var_os("ALONE").is_some() {
         for _ in 0..3 {
-            assert_eq!(call!(cuLaunchHostFunc(0 => Handle, 0 => usize, 0 => usize)), NOT_SUPPORTED);
+            assert_eq!(call!(cuMulticastCreate(0 => Handle, 0 => usize)), NOT_SUPPORTED);
         }
         return;
     }
     let output = alone(test, &[]);
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
-    assert_eq!(text.matches("PTX simulator: cuLaunchHostFunc: is not simulated").count(), 1, "{text}");
+    assert_eq!(
+        text.matches("PTX simulator: cuMulticastCreate: is not simulated: multicast addresses").count(),
+        1,
+        "{text}"
+    );
 }
