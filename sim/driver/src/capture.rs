@@ -1,15 +1,21 @@
 //! Graphs by capture: what is submitted to a stream becomes the nodes of a graph, with their dependencies.
 
-use crate::boundary::{In, Out, OutOrNull, Pointer};
+use crate::boundary::{In, InOut, Out, OutOrNull, Pointer};
 use crate::driver::{Driver, driver};
 use crate::error::{Code, Result};
 use crate::event::Recorded;
 use crate::graph::{Graph, Operation};
 use crate::handles::Handle;
 use crate::stream::Capturing;
+use std::cell::Cell;
 
 /// The last of `CUstreamCaptureMode`.
 const LAST_MODE: u32 = 2;
+
+thread_local! {
+    /// `CUstreamCaptureMode` of this thread, global at first; without effect.
+    static MODE: Cell<u32> = const { Cell::new(0) };
+}
 
 /// A capture under way.
 #[derive(Debug)]
@@ -264,8 +270,13 @@ driver_functions! {
     }
 
     /// Nothing depends on how a thread may interfere with captures.
-    fn cuThreadExchangeStreamCaptureMode[10010](mode: OutOrNull<u32>) {
-        mode.set(LAST_MODE);
+    fn cuThreadExchangeStreamCaptureMode[10010](mode: InOut<u32>) {
+        drop(driver()?);
+        let new = mode.get();
+        if new > LAST_MODE {
+            return Err(Code::InvalidValue.into());
+        }
+        mode.set(MODE.replace(new));
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Operations of streams, and graphs of them: executed in the order in which they were added, which all orders allow.
 
-use crate::boundary::{HostCall, HostFunction, HostMemory, In, InOut, Out, OutOrNull, say};
+use crate::boundary::{HostCall, HostFunction, HostMemory, In, InOut, Out, OutOrNull, Text, say};
 use crate::driver::{Driver, driver};
 use crate::error::{Code, Result, code_of};
 use crate::handles::Handle;
@@ -103,6 +103,17 @@ const TOPOLOGY_CHANGED: u32 = 2;
 const NODE_TYPE_CHANGED: u32 = 3;
 
 impl Operation {
+    /// What a picture of a graph says of it.
+    const fn name(&self) -> &'static str {
+        match self.kind() {
+            0 => "kernel",
+            1 => "copy",
+            2 => "fill",
+            3 => "host",
+            _ => "empty",
+        }
+    }
+
     /// `CUgraphNodeType`
     const fn kind(&self) -> u32 {
         match self {
@@ -142,6 +153,15 @@ impl Graph {
             }
         }
         leads.into_iter().all(|leads| leads)
+    }
+
+    /// The graph in the language of Graphviz.
+    fn to_dot(&self) -> String {
+        let nodes = self.nodes.iter().enumerate();
+        let nodes =
+            nodes.map(|(index, node)| format!("  {index} [label=\"{index}: {}\"];\n", node.operation.name()));
+        let edges = self.edges().map(|(from, to)| format!("  {from} -> {to};\n"));
+        format!("digraph graph_of_stream {{\n{}}}\n", nodes.chain(edges).collect::<String>())
     }
 
     /// The edges, as numbers of nodes.
@@ -454,6 +474,13 @@ driver_functions! {
     fn cuGraphNodeGetDependentNodes[10000](node: Handle, nodes: OutOrNull<Handle>, count: InOut<usize>) {
         list(&driver()?.neighbours(node, false)?, nodes, count);
         Ok(())
+    }
+
+    /// Nodes with their kinds, whatever the flags.
+    fn cuGraphDebugDotPrint[11030](graph: Handle, path: Text, _flags: u32) {
+        let driver = driver()?;
+        let (path, picture) = (path.text()?, driver.graph(graph)?.to_dot());
+        std::fs::write(path, picture).map_err(|error| Code::InvalidValue.because(format!("{path}: {error}")))
     }
 
     fn cuGraphDestroy[10000](graph: Handle) {

@@ -109,6 +109,9 @@ driver_functions! {
         // The ordinal of no device.
         const NO_DEVICE: u64 = u32::MAX as u64 - 1;
         let driver = driver()?;
+        if count == 0 {
+            return Err(Code::InvalidValue.into());
+        }
         for (index, attribute) in attributes.several(count as usize)?.into_iter().enumerate() {
             let bytes = bytes_of(attribute).ok_or(Code::InvalidValue)?;
             let otherwise = if attribute == attribute::DEVICE_ORDINAL { NO_DEVICE } else { Handle::NULL.0 as u64 };

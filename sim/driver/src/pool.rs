@@ -205,6 +205,7 @@ impl Driver {
 
     /// Who may access what a pool gave, and will give.
     fn set_pool_access(&mut self, pool: Handle, descriptions: &[AccessDescription]) -> Result<()> {
+        self.pool(pool)?;
         for AccessDescription { location, flags } in descriptions {
             let device = self.device_at(*location)?;
             let found = self.pool_mut(pool)?;

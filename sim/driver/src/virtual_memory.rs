@@ -168,13 +168,19 @@ impl Driver {
 
     fn free_addresses(&mut self, address: u64, bytes: usize) -> Result<()> {
         let memory = &mut self.virtual_memory;
-        if memory.reserved.get(&address) != Some(&bytes) {
-            return Err(Code::InvalidValue.into());
+        let end = address.checked_add(bytes as u64).filter(|_| bytes > 0).ok_or(Code::InvalidValue)?;
+        let (mut next, mut ranges) = (address, Vec::new());
+        while let Some(size) = memory.reserved.get(&next).filter(|_| next < end) {
+            ranges.push(next);
+            next += *size as u64;
         }
-        if memory.mappings.range(address..address + bytes as u64).next().is_some() {
+        if next != end {
+            return Err(Code::InvalidValue.because("no range that was reserved"));
+        }
+        if memory.mappings.range(address..end).next().is_some() {
             return Err(Code::InvalidValue.because("something is mapped there"));
         }
-        memory.reserved.remove(&address);
+        ranges.iter().for_each(|base| _ = memory.reserved.remove(base));
         Ok(())
     }
 
@@ -315,6 +321,7 @@ driver_functions! {
         Ok(())
     }
 
+    /// Ranges side by side may be freed as one.
     fn cuMemAddressFree[10020](address: u64, bytes: usize) {
         driver()?.free_addresses(address, bytes)
     }

@@ -89,6 +89,22 @@ macro_rules! call {
     }};
 }
 
+/// What lies on the stack of a call with many arguments.
+#[repr(C)]
+struct Stack([usize; 12]);
+
+/// Calls a function with zeros for as many arguments as any has.
+fn call_with_zeros(name: &str) -> u32 {
+    // SAFETY: functions of C take no more than they were given, and all check for null what they are to follow.
+    let function = unsafe {
+        library().get::<unsafe extern "C" fn(usize, usize, usize, usize, usize, usize, Stack) -> u32>(
+            name.as_bytes(),
+        )
+    };
+    // SAFETY: as above. The first six numbers are in registers, the others on the stack.
+    unsafe { function.expect("an exported function")(0, 0, 0, 0, 0, 0, Stack([0; 12])) }
+}
+
 /// The same, which must succeed.
 macro_rules! done {
     ($name:ident $arguments:tt) => {
@@ -103,6 +119,8 @@ mod devices;
 mod libraries;
 #[path = "exports/memory.rs"]
 mod memory;
+#[path = "exports/robustness.rs"]
+mod robustness;
 #[path = "exports/streams.rs"]
 mod streams;
 
