@@ -90,8 +90,17 @@ impl Driver {
     ) -> Result<()> {
         let function = self.function(function)?;
         let (current, _) = self.stream(shape.stream)?;
+        let ctas = shape.ctas.iter().fold(1, |product: u64, extent| product.saturating_mul((*extent).into()));
         if self.functions.context(function)? != current.context {
             return Err(Code::InvalidHandle.because("function and stream are of different contexts"));
+        }
+        if attributes.is_cooperative && shape.threads_of_a_cta() > 0 {
+            let resident = self.resident_ctas(function, shape.threads_of_a_cta(), shape.shared_bytes())?;
+            let most = u64::from(resident) * u64::from(self.simulator.limits().multiprocessors);
+            if ctas > most && resident > 0 {
+                let message = format!("{ctas} CTAs together, the device holds {most}");
+                return Err(Code::CooperativeLaunchTooLarge.because(message));
+            }
         }
         let (function, kernel) = self.kernel(function)?;
         let name = name_of(&function.name)?;
@@ -134,7 +143,6 @@ impl Driver {
             };
             launch = launch.argument(Argument(value));
         }
-        let ctas = shape.ctas.iter().fold(1, |product: u64, extent| product.saturating_mul((*extent).into()));
         self.submit(shape.stream, Operation::Launch { launch: Box::new(launch), ctas })
     }
 }

@@ -1,13 +1,13 @@
 //! The CUDA driver API over the PTX simulator: programs made for a GPU run without one.
 //!
 //! The library is to be loaded by its path before anything asks the loader for `libcuda.so`, or to be put in place of it
-//! on a search path of one's own. Everything is done when it is called: a stream is an order that holds already. Events tell a
-//! virtual time.
+//! on a search path of one's own. Everything is done when it is called: a stream is an order that holds already, and a
+//! kernel that waits for one that is launched later waits for ever, which is reported. Events tell a virtual time.
 //!
 //! | variable | meaning | without it |
 //! |---|---|---|
 //! | `PTXSIM_ARCH` | architecture of the devices | `sm_90a` |
-//! | `PTXSIM_DEVICES` | how many devices there are | 1 |
+//! | `PTXSIM_DEVICES` | how many devices there are, up to 15 | 1 |
 //! | `PTXSIM_SEED` | the seed that orders warps and asynchronous operations | 0 |
 //! | `PTXSIM_PRECISION` | matrix products `exact` or as the `hardware` adds | `exact` |
 //! | `CUDA_LAUNCH_BLOCKING` | 1: a launch returns its own fault | the next call does |

@@ -21,7 +21,12 @@ const FLAGS: u32 = 1;
 
 impl Driver {
     /// CTAs of a kernel that a multiprocessor holds at once.
-    fn resident_ctas(&mut self, function: Handle, threads: u32, dynamic_shared_bytes: usize) -> Result<u32> {
+    pub fn resident_ctas(
+        &mut self,
+        function: Handle,
+        threads: u32,
+        dynamic_shared_bytes: usize,
+    ) -> Result<u32> {
         let function = self.function(function)?;
         let (_, kernel) = self.kernel(function)?;
         let limits = self.simulator.limits();

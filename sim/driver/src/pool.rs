@@ -214,7 +214,8 @@ impl Driver {
                 READ_WRITE if is_own => continue,
                 READ_WRITE => _ = found.peers.insert(device),
                 0 if !is_own => _ = found.peers.remove(&device),
-                0 => return Err(Code::InvalidDevice.because("a pool's own device keeps access")),
+                // A pool's own device keeps access; libraries try without harm.
+                0 => return Err(Code::InvalidDevice.into()),
                 _ => return Err(Code::NotSupported.because("reading without writing")),
             }
             for address in self.memory.of_pool(pool) {

@@ -648,6 +648,15 @@ fn tensor_maps_are_checked() {
     assert_eq!(encode(0, 128, 0), INVALID_VALUE);
     assert_eq!(encode(6, 128, 0), INVALID_VALUE);
     assert_ne!(map.0, [0; 128]);
+    let before = map.0;
+    assert_eq!(
+        call!(cuTensorMapReplaceAddress(&mut map => &mut Map, 0x7f00_0000_0008 => u64)),
+        INVALID_VALUE
+    );
+    assert_eq!(map.0, before);
+    done!(cuTensorMapReplaceAddress(&mut map => &mut Map, 0x7f00_0000_1000 => u64));
+    assert_ne!(map.0, before);
+    assert_eq!(call!(cuTensorMapEncodeIm2col(&mut map => &mut Map)), NOT_SUPPORTED);
 }
 
 #[test]

@@ -156,3 +156,20 @@ fn arguments_come_in_one_buffer_too() {
     assert_eq!([launch(12), launch(8)], [SUCCESS, INVALID_VALUE]);
     assert_eq!(download(data, 1), [42]);
 }
+
+#[test]
+fn cooperative_grids_fit_the_device() {
+    context();
+    let (add, data) = (function(load(ADD), c"add"), upload(&[1; 32]));
+    let value = 1u32;
+    let mut arguments = [(&raw const data).cast::<c_void>(), (&raw const value).cast()];
+    let mut launch = |ctas: u32| {
+        call!(cuLaunchCooperativeKernel(
+            add => Handle, ctas => u32, 1 => u32, 1 => u32, 32 => u32, 1 => u32, 1 => u32, 0 => u32, 0 => Handle,
+            arguments.as_mut_ptr() => *mut *const c_void,
+        ))
+    };
+    // 32 CTAs on each of 132 multiprocessors.
+    assert_eq!([launch(1), launch(32 * 132 + 1)], [SUCCESS, 720]);
+    assert_eq!(download(data, 32), [2; 32]);
+}
