@@ -31,6 +31,13 @@ static SEEN: AtomicU32 = AtomicU32::new(0);
 extern "C" fn look(value: &AtomicU32) {
     let mut count = 0;
     assert_eq!(call!(cuDeviceGetCount(&mut count => &mut i32)), NOT_PERMITTED);
+    // Another thread may call the driver meanwhile.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut count = 0;
+        sender.send(call!(cuDeviceGetCount(&mut count => &mut i32)))
+    });
+    assert_eq!(receiver.recv_timeout(std::time::Duration::from_secs(10)), Ok(SUCCESS));
     SEEN.store(value.load(Ordering::SeqCst), Ordering::SeqCst);
     value.fetch_add(1, Ordering::SeqCst);
 }
