@@ -169,7 +169,9 @@ impl<'a> Judge<'a> {
     ) -> Result<(), Conflict> {
         match region {
             Region::Shared { cta, base } => {
-                let (shadow, base) = (&mut ctas[cta as usize].shared, u64::from(base));
+                let view = &mut ctas[cta as usize];
+                view.writes += u64::from(self.now.write);
+                let (shadow, base) = (&mut view.shared, u64::from(base));
                 ranges.try_for_each(|(start, bytes)| {
                     let first = start.wrapping_sub(base) as usize;
                     shadow.update(first, bytes as usize, |range, cell| self.cell(base, range, cell))

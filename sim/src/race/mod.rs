@@ -32,7 +32,7 @@ use scope::{Place, Scope};
 use shadow::{Pages, Shadow};
 use std::sync::Arc;
 use synchronise::Synchronisers;
-use warp_view::{RECENT, WarpView};
+use warp_view::{RECENT, Recent, WarpView};
 
 /// What is done about accesses of lanes of one warp that no `bar.warp.sync` orders while they run convergently: wrong by
 /// the memory model, without effect on hardware that runs convergent lanes in lock step.
@@ -151,6 +151,8 @@ pub struct Ticket {
 #[derive(Debug)]
 struct CtaView {
     shared: Shadow,
+    /// Accesses that have written to it.
+    writes: u64,
 }
 
 /// A cluster, as race detection sees it.
@@ -194,7 +196,7 @@ impl RaceDetector {
         let warps = warps.iter().enumerate();
         let warps = warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
         let first_free = warps.len() as u32 * AgentKind::COUNT;
-        let ctas = shared_bytes.iter().map(|bytes| CtaView { shared: Shadow::new(*bytes as usize) }).collect();
+        let ctas = shared_bytes.iter().map(|bytes| CtaView { shared: Shadow::new(*bytes as usize), writes: 0 }).collect();
         let synchronisers = Synchronisers::new(first_free);
         self.clusters.push(Some(Box::new(ClusterView { warps, ctas, synchronisers })));
         number
@@ -255,14 +257,22 @@ impl RaceDetector {
                 write: touch.write,
                 strong: touch.strong,
                 swaps: touch.swaps,
-                pattern: pattern(records, addresses, lanes, bytes, *recent),
+                pattern: pattern(records, addresses, lanes, bytes, recent.record),
                 line: actor.line,
                 synchronised,
                 warp: actor.warp,
                 cta: actor.place.cta,
                 device: actor.place.device,
             };
-            let access = Access { id: records.intern(record, recent), constant: touch.constant, keeps };
+            let last = recent.record;
+            let access = Access { id: records.intern(record, &mut recent.record), constant: touch.constant, keeps };
+            if let (Region::Shared { cta, .. }, false) = (region, touch.write) {
+                let writes = ctas[cta as usize].writes;
+                if last == access.id && recent.writes == writes {
+                    continue;
+                }
+                recent.writes = writes;
+            }
             let runs = Runs::new(addresses, lanes, bytes, &record.pattern);
             let mut judge = Judge::new(records, *policy, region, knowledge, &access);
             let judged = judge.judge(ctas, global, region, runs);
@@ -417,7 +427,7 @@ impl RaceDetector {
             global.visit(see);
             for cluster in clusters.iter_mut().flatten() {
                 cluster.ctas.iter_mut().for_each(|cta| cta.shared.visit(see));
-                cluster.warps.iter_mut().for_each(|warp| warp.recent.fill(0));
+                cluster.warps.iter_mut().for_each(|warp| warp.recent.fill(Recent::default()));
             }
         });
     }
@@ -446,12 +456,7 @@ fn pattern(
     let stride = addresses[second_lane].wrapping_sub(first) / (second_lane - first_lane) as u64;
     let origin = first.wrapping_sub(stride.wrapping_mul(first_lane as u64));
     if stride == 0 || stride >= u64::from(bytes) && stride < 1 << 31 {
-        let (mut differs, mut expected) = (0, origin);
-        for (lane, address) in addresses.iter().enumerate() {
-            differs |= u32::from(*address != expected) << lane;
-            expected = expected.wrapping_add(stride);
-        }
-        if differs & lanes == 0 {
+        if is_regular(addresses, lanes, origin, stride) {
             return match stride {
                 0 => Pattern::Together,
                 _ => Pattern::Strided { first: origin, stride: stride as u32, bytes },
@@ -459,6 +464,19 @@ fn pattern(
         }
     }
     records.scatter_again(addresses, bytes, recent)
+}
+
+/// Whether the address of each lane i of a mask is `origin + i * stride`.
+#[inline]
+fn is_regular(addresses: &[u64; 32], lanes: u32, origin: u64, stride: u64) -> bool {
+    if lanes == u32::MAX {
+        // All lanes are compared without a branch.
+        let steps = addresses.iter().zip(&addresses[1..]);
+        return steps.fold(0, |differ, (address, next)| differ | (next.wrapping_sub(*address) ^ stride)) == 0;
+    }
+    (0..32usize)
+        .filter(|lane| lanes >> lane & 1 == 1)
+        .all(|lane| addresses[lane] == origin.wrapping_add(stride.wrapping_mul(lane as u64)))
 }
 
 /// Of a store that is taken to change what it overwrites.

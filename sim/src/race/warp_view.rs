@@ -8,8 +8,18 @@ use std::sync::Arc;
 /// Groups of `cp.async` that a wait can leave under way and still be followed exactly.
 const COPY_GROUPS: usize = 16;
 
-/// Lines whose latest record a warp remembers.
+/// Lines whose latest access a warp remembers.
 pub const RECENT: usize = 64;
+
+/// The latest access of a line.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Recent {
+    /// Its record; 0 if there is none.
+    pub record: RecordId,
+    /// If it reads shared memory: the writes to that memory when it was last compared. Until the next write the same
+    /// access is known to be ordered.
+    pub writes: u64,
+}
 
 /// What a strong write carries, for those who acquire it.
 #[derive(Debug, Clone)]
@@ -62,8 +72,8 @@ pub struct WarpView {
     pub debts: Vec<Debt>,
     /// For the last groups of each lane, the `cp.async` instructions of the warp when it was committed.
     copies_committed: Option<Box<[[u32; COPY_GROUPS]; 32]>>,
-    /// Records of the latest accesses, by PTX line modulo their number.
-    pub recent: Box<[RecordId; RECENT]>,
+    /// The latest accesses, by PTX line modulo their number.
+    pub recent: Box<[Recent; RECENT]>,
     /// The PTX line of the last synchronisation.
     pub synchronised: u32,
     /// An acquire that found a release of too narrow a scope, in words.
@@ -85,7 +95,7 @@ impl WarpView {
             heard: Vec::new(),
             debts: Vec::new(),
             copies_committed: None,
-            recent: Box::new([0; RECENT]),
+            recent: Box::new([Recent::default(); RECENT]),
             synchronised: 0,
             missed: None,
         }
