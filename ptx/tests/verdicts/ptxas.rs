@@ -23,9 +23,10 @@ pub fn verdicts(program: &Path, snippets: &[Snippet]) -> Vec<bool> {
             }
         }
     }
-    // At times ptxas blames another line than the one that is wrong: what the verifier passes is asked for alone.
+    // Among others ptxas at times blames another line than the one that is wrong, or none: what the verifier judges
+    // otherwise is asked for alone.
     for (index, snippet) in snippets.iter().enumerate() {
-        if !accepted[index] && verdict(snippet).is_ok() {
+        if accepted[index] != verdict(snippet).is_ok() {
             accepted[index] = !survivors(program, snippets, vec![index]).is_empty();
         }
     }
