@@ -73,11 +73,11 @@ impl<'a> Opcodes<'a> {
     }
 }
 
-/// Instructions of the PTX ISA that have no row: textures and surfaces (9.7.10, 9.7.11), and of the video instructions
-/// (9.7.17) those that nvcc does not emit.
-const UNSUPPORTED: [&str; 19] = [
+/// Instructions of the PTX ISA that have no row: textures and surfaces (9.7.10, 9.7.11), and scalar video instructions
+/// (9.7.17.1).
+const UNSUPPORTED: [&str; 17] = [
     "tex", "tld4", "txq", "istypep", "suld", "sust", "sured", "suq", "vadd", "vsub", "vabsdiff", "vmin",
-    "vmax", "vshl", "vshr", "vmad", "vset", "vset2", "vset4",
+    "vmax", "vshl", "vshr", "vmad", "vset",
 ];
 
 /// There may be blanks and comments before the dots of an opcode.

@@ -645,8 +645,8 @@ fn what_the_table_leaves_out_is_told_from_what_is_no_ptx() {
             "line 5, column 1: `tex.2d.v4.f32.f32` is not supported",
         ),
         (
-            ".entry k() { vset4.u32.u32.eq %r1, %r2, %r3, %r1; }",
-            "line 4, column 14: `vset4.u32.u32.eq` is not supported",
+            ".entry k() { vset.u32.u32.eq %r1, %r2, %r3; }",
+            "line 4, column 14: `vset.u32.u32.eq` is not supported",
         ),
         (".global .texref image;", "line 4, column 9: `.texref` is not supported as a type"),
     ] {

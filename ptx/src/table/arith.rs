@@ -271,4 +271,16 @@ section! {
         "vmax4.dtype.atype.btype.add d=u32, a:u32!, b:u32!, c:u32! \
          | dtype = u32 s32; atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
     }
+
+    /// 1 where `a cmp b` holds, else 0, of two halves; `.add` adds them all to `c`.
+    vset2 = VSet2 "vset2" "9.7.17.2" {
+        "vset2.atype.btype.icmp d=u32, a:u32!, b:u32!, c:u32! | atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vset2.atype.btype.icmp.add d=u32, a:u32!, b:u32!, c:u32! | atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
+
+    /// 1 where `a cmp b` holds, else 0, of four bytes; `.add` adds them all to `c`.
+    vset4 = VSet4 "vset4" "9.7.17.3" {
+        "vset4.atype.btype.icmp d=u32, a:u32!, b:u32!, c:u32! | atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+        "vset4.atype.btype.icmp.add d=u32, a:u32!, b:u32!, c:u32! | atype = u32 s32; btype = u32 s32" since "3.0 sm_30";
+    }
 }

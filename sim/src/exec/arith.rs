@@ -1,5 +1,6 @@
 //! Arithmetic (PTX ISA 9.7.1 to 9.7.5): integers here, floating point in [`float_arith`](super::float_arith).
 
+use super::bits::comparison_of;
 use super::elementwise::{
     Operands, Value, Word, lacking, split, type_of, with_bits, with_integer, with_packed_integer,
     with_wide_integer,
@@ -13,6 +14,7 @@ use crate::decode::{Decoded, Decoder, Unsupported};
 use crate::program::Flow;
 use crate::registers::LANES;
 use crate::report::{Fault, Rule};
+use crate::scalar::compare::Comparison;
 use crate::scalar::half;
 use crate::scalar::integer::{
     Integer, Video, Widening, dp2a, dp4a, each, mul24_hi, mul24_lo, rounded_average,
@@ -428,17 +430,40 @@ impl ExecArith for Decoder<'_> {
     fn vmax4(&mut self, i: &Instruction) -> Decoded {
         self.video(i, 4, std::cmp::max)
     }
+
+    fn vset2(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 2, holds(comparison_of(i)?)?)
+    }
+
+    fn vset4(&mut self, i: &Instruction) -> Decoded {
+        self.video(i, 4, holds(comparison_of(i)?)?)
+    }
+}
+
+/// 1 where a comparison holds, else 0.
+fn holds(operator: Comparison) -> Result<fn(i32, i32) -> i32, Unsupported> {
+    Ok(match operator {
+        Comparison::Eq => |a, b| i32::from(a == b),
+        Comparison::Ne => |a, b| i32::from(a != b),
+        Comparison::Lt => |a, b| i32::from(a < b),
+        Comparison::Le => |a, b| i32::from(a <= b),
+        Comparison::Gt => |a, b| i32::from(a > b),
+        Comparison::Ge => |a, b| i32::from(a >= b),
+        other => return Err(Unsupported::new(format!("elements compared by {other:?}"))),
+    })
 }
 
 impl Decoder<'_> {
     /// A video instruction on the two halves or four bytes of a register. The elements of `c` would be those of the
     /// result that a mask leaves out, which no form here has.
     fn video(&mut self, i: &Instruction, elements: u32, function: fn(i32, i32) -> i32) -> Decoded {
-        let mut types = i.types().map(|ty| ty.is_signed());
-        let (Some(signed), Some(a), Some(b)) = (types.next(), types.next(), types.next()) else {
-            return Err(Unsupported::new("an instruction without three types"));
+        // The type of the result, which `vset` does not have, comes first.
+        let signed: Vec<bool> = i.types().map(|ty| ty.is_signed()).collect();
+        let [.., a, b] = signed[..] else {
+            return Err(Unsupported::new("an instruction without two types"));
         };
-        let video = Video { elements, operands: [a, b], saturated: i.has(Modifier::Sat).then_some(signed) };
+        let saturated = i.has(Modifier::Sat).then_some(signed[0]);
+        let video = Video { elements, operands: [a, b], saturated };
         if i.has(Modifier::Add) {
             self.integer(i, move |(a, b, c)| video.sum(a, b, c, function))
         } else {

@@ -19,7 +19,7 @@ use rorqual_ptx::operand::Operand;
 use rorqual_ptx::table::{Bits, ExecBits, Opcode};
 use rorqual_ptx::types::{Kind, Type};
 
-fn comparison_of(instruction: &Instruction) -> Result<Comparison, Unsupported> {
+pub(super) fn comparison_of(instruction: &Instruction) -> Result<Comparison, Unsupported> {
     instruction
         .find(|modifier| {
             Some(match modifier {

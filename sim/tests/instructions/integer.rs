@@ -222,25 +222,62 @@ fn video_instructions() {
 /// A video instruction with elements that are signed or not, of result and operands.
 fn check_video(opcode: &str, elements: u32, signed: [bool; 3], function: fn(i128, i128) -> i128) {
     let width = 32 / elements;
-    let results = |x: &[u64]| -> Vec<i128> {
-        let element = |x: u64, k: u32, signed| number(x >> (width * k), width, signed);
-        (0..elements).map(|k| function(element(x[0], k, signed[1]), element(x[1], k, signed[2]))).collect()
-    };
-    let packed = |results: Vec<i128>| {
-        results.into_iter().rev().fold(0, |packed, result| packed << width | cut(result, width))
-    };
+    let results = |x: &[u64]| element_results(x, elements, [signed[1], signed[2]], function);
     let name = opcode.split('.').next().expect("a name");
     let [result, a, b] = signed.map(|signed| if signed { "s32" } else { "u32" });
     let opcode = format!("{name}.{result}.{a}.{b}");
-    check(&opcode, I32, &[I32, I32, I32], |x| packed(results(x)));
+    check(&opcode, I32, &[I32, I32, I32], |x| packed(results(x), width));
     check(&format!("{opcode}.sat"), I32, &[I32, I32, I32], |x| {
         let half = 1 << (width - 1);
         let (least, most) = if signed[0] { (-half, half - 1) } else { (0, 2 * half - 1) };
-        packed(results(x).into_iter().map(|result| result.clamp(least, most)).collect())
+        packed(results(x).into_iter().map(|result| result.clamp(least, most)).collect(), width)
     });
-    check(&format!("{opcode}.add"), I32, &[I32, I32, I32], |x| {
-        cut(i128::from(x[2]) + results(x).into_iter().sum::<i128>(), 32)
-    });
+    check(&format!("{opcode}.add"), I32, &[I32, I32, I32], |x| added(results(x), x[2]));
+}
+
+/// Comparisons of every element: ones and zeros, or how many hold.
+#[test]
+fn video_comparisons() {
+    let comparisons: [([&str; 2], fn(i128, i128) -> bool); 6] = [
+        (["vset2.u32.u32.eq", "vset4.u32.u32.eq"], |a, b| a == b),
+        (["vset2.u32.u32.ne", "vset4.u32.u32.ne"], |a, b| a != b),
+        (["vset2.u32.u32.lt", "vset4.u32.u32.lt"], |a, b| a < b),
+        (["vset2.u32.u32.le", "vset4.u32.u32.le"], |a, b| a <= b),
+        (["vset2.u32.u32.gt", "vset4.u32.u32.gt"], |a, b| a > b),
+        (["vset2.u32.u32.ge", "vset4.u32.u32.ge"], |a, b| a >= b),
+    ];
+    for (opcodes, holds) in comparisons {
+        for (opcode, elements) in opcodes.into_iter().zip([2, 4]) {
+            for signed in [[false, false], [false, true], [true, false], [true, true]] {
+                let types = signed.map(|signed| if signed { "s32" } else { "u32" });
+                let opcode = opcode.replace("u32.u32", &types.join("."));
+                let results =
+                    |x: &[u64]| element_results(x, elements, signed, |a, b| i128::from(holds(a, b)));
+                check(&opcode, I32, &[I32, I32, I32], |x| packed(results(x), 32 / elements));
+                check(&format!("{opcode}.add"), I32, &[I32, I32, I32], |x| added(results(x), x[2]));
+            }
+        }
+    }
+}
+
+/// A function of every element of two registers.
+fn element_results(
+    x: &[u64],
+    elements: u32,
+    signed: [bool; 2],
+    function: impl Fn(i128, i128) -> i128,
+) -> Vec<i128> {
+    let width = 32 / elements;
+    let element = |operand: usize, k: u32| number(x[operand] >> (width * k), width, signed[operand]);
+    (0..elements).map(|k| function(element(0, k), element(1, k))).collect()
+}
+
+fn packed(results: Vec<i128>, width: u32) -> u64 {
+    results.into_iter().rev().fold(0, |packed, result| packed << width | cut(result, width))
+}
+
+fn added(results: Vec<i128>, c: u64) -> u64 {
+    cut(i128::from(c) + results.into_iter().sum::<i128>(), 32)
 }
 
 /// Carries are lane by lane: 128-bit arithmetic of two words each, with carries in between.
