@@ -102,6 +102,7 @@ families! {
     Quantize1x128 in quant as "quantize_1x128",
     Quantize128x128 in quant as "quantize_128x128",
     Dequantize128x128 in quant as "dequantize_128x128",
+    QuantizeTranspose in transpose as "quantize_transpose",
     Embedding in embedding as "embedding",
     Residual in residual as "residual",
     Gate in moe::gate as "moe_gate",

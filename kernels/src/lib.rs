@@ -28,6 +28,7 @@ pub mod rope;
 mod rows;
 pub mod rule;
 pub mod sample;
+pub mod transpose;
 
 pub use any::{AnySpec, Registered};
 pub use rorqual_codegen::contract;

@@ -10,6 +10,7 @@ use rorqual_kernels::quant::{Dequantize128x128, Dequantize128x128Spec};
 use rorqual_kernels::quant::{Quantize1x128, Quantize1x128Spec, ScaleLayout};
 use rorqual_kernels::residual::{Residual, ResidualSpec};
 use rorqual_kernels::sample::{Argmax, Sample, SampleSpec};
+use rorqual_kernels::transpose::{QuantizeTranspose, QuantizeTransposeSpec};
 use rorqual_kernels::{Family, ScaleFormat, ValueFormat, generate};
 use rorqual_ptx::target::Target;
 
@@ -39,6 +40,14 @@ fn rows_have_a_length_and_a_pitch() {
         scale_layout: ScaleLayout::RowMajor,
     };
     refused::<Quantize1x128>(&spec, "`k` is 2097152, expected 1 to 1048576");
+    let spec = QuantizeTransposeSpec {
+        columns: 8,
+        x_pitch: 7,
+        input: ValueFormat::Bf16,
+        scale: ScaleFormat::F32,
+        scale_layout: ScaleLayout::RowMajor,
+    };
+    refused::<QuantizeTranspose>(&spec, "`x_pitch` is 7, expected at least `columns`, 8");
     refused::<Dequantize128x128>(&Dequantize128x128Spec { n: 0, k: 8 }, "`n` is 0, expected 1 to 1048576");
     refused::<Argmax>(&SampleSpec { vocab: 0, pitch: 0 }, "`vocab` is 0, expected 1 to");
     let words = "`vocab` is 262145, expected 1 to 262144";

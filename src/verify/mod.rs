@@ -27,6 +27,7 @@ pub mod sample;
 #[cfg(feature = "sim")]
 pub mod simulated;
 pub mod tensor_core;
+pub mod transpose;
 
 use crate::verify::compare::Mismatch;
 use crate::verify::random::Random;
@@ -115,6 +116,7 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "quantize_1x128", run: quant::run_1x128 },
     Family { name: "quantize_128x128", run: quant::run_128x128 },
     Family { name: "dequantize_128x128", run: quant::run_dequantize },
+    Family { name: "quantize_transpose", run: transpose::run },
     Family { name: "embedding", run: embedding::run },
     Family { name: "residual", run: residual::run },
     Family { name: "moe_gate", run: moe::gate::run },
