@@ -1,5 +1,5 @@
-//! What ships: every specialisation that the networks of DeepSeek-V3 and R1, of V2-Lite and of the bundled checkpoint
-//! need, each with its reason, and the targets that it ships for.
+//! What ships: every specialisation that the networks of [`MODELS`] need, each with its reason, and the targets that it
+//! ships for.
 //!
 //! The rows of a network are a function of its [`ModelShape`]: [`specs_of`], which is also what a network of another
 //! shape asks for. An error names the row that is missing.
@@ -91,7 +91,7 @@ pub enum GateMethod {
     NoAuxTc,
 }
 
-/// DeepSeek-V3 and DeepSeek-R1.
+/// DeepSeek-V3 and R1.
 pub const DEEPSEEK_V3: ModelShape = ModelShape {
     hidden: 7168,
     heads: 128,
@@ -115,6 +115,32 @@ pub const DEEPSEEK_V3: ModelShape = ModelShape {
     vocab: 129_280,
     fp8: Some(ScaleFormat::F32),
     mtp: true,
+};
+
+/// DeepSeek-V2 and V2.5.
+pub const DEEPSEEK_V2: ModelShape = ModelShape {
+    hidden: 5120,
+    heads: 128,
+    q_lora_rank: Some(1536),
+    kv_lora_rank: 512,
+    qk_nope_head_dim: 128,
+    qk_rope_head_dim: 64,
+    v_head_dim: 128,
+    intermediate: 12288,
+    experts: ExpertShape {
+        routed: 160,
+        shared: 2,
+        per_token: 6,
+        intermediate: 1536,
+        groups: 8,
+        groups_per_token: 3,
+        gate: GateMethod::GroupLimitedGreedy,
+        normalize: false,
+        scaling_factor: 16.0,
+    },
+    vocab: 102_400,
+    fp8: None,
+    mtp: false,
 };
 
 /// DeepSeek-V2-Lite.
@@ -170,8 +196,12 @@ pub const TINY_R1: ModelShape = ModelShape {
 };
 
 /// The networks whose kernels ship, with their names.
-pub const MODELS: &[(&str, &ModelShape)] =
-    &[("DeepSeek-V3", &DEEPSEEK_V3), ("DeepSeek-V2-Lite", &DEEPSEEK_V2_LITE), ("tiny-r1-fp8", &TINY_R1)];
+pub const MODELS: &[(&str, &ModelShape)] = &[
+    ("DeepSeek-V3", &DEEPSEEK_V3),
+    ("DeepSeek-V2", &DEEPSEEK_V2),
+    ("DeepSeek-V2-Lite", &DEEPSEEK_V2_LITE),
+    ("tiny-r1-fp8", &TINY_R1),
+];
 
 /// The targets that kernels may ship for, each with the feature of `rorqual` that asks for it, oldest first. What
 /// no feature asks for is served by the newest target before it.

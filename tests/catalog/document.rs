@@ -19,7 +19,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/kernels.md");
 const HEAD: &str = "# The kernels of the catalog
 
 Every specialisation that ships, for every target that it can ship for, as ptxas assembles it: registers of a thread, bytes
-of shared memory of a CTA, PTX instructions, milliseconds of assembly on the machine that wrote this page. No kernel
+of shared memory of a CTA, PTX instructions, milliseconds of assembly on the machine that wrote the line. No kernel
 spills a register or uses local memory. The hash is the start of the SHA-256 of the PTX text.
 
 Written by `RORQUAL_PTXAS=/path/to/ptxas BLESS=1 cargo test -p rorqual --test catalog`.
@@ -71,7 +71,8 @@ fn the_page_lists_the_catalog() {
         assemble_all(&assembler, &kernels)
     });
     if let (Some(assembled), Ok(_)) = (&assembled, std::env::var("BLESS")) {
-        fs::write(PAGE, page(&rows, &kernels, assembled)).expect("a page that can be written");
+        let before = fs::read_to_string(PAGE).unwrap_or_default();
+        fs::write(PAGE, page(&rows, &kernels, assembled, &before)).expect("a page that can be written");
     }
     let written = listed(&fs::read_to_string(PAGE).expect("docs/kernels.md"));
     let expected: BTreeMap<String, String> = kernels.iter().map(known_columns).collect();
@@ -99,8 +100,15 @@ fn assemble_all(assembler: &Assembler, kernels: &[Kernel]) -> Vec<(Assembled, u1
     right.into_iter().filter_map(Result::ok).collect()
 }
 
-/// The page: for each family its rows with their reasons, then its kernels.
-fn page(rows: &[Row], kernels: &[Kernel], assembled: &[(Assembled, u128)]) -> String {
+/// A line of a kernel without the milliseconds.
+fn timeless(line: &str) -> String {
+    line.split(" | ").filter(|cell| !cell.ends_with(" ms")).collect::<Vec<_>>().join(" | ")
+}
+
+/// The page: for each family its rows with their reasons, then its kernels. A kernel whose milliseconds alone are new
+/// keeps its line of the page before.
+fn page(rows: &[Row], kernels: &[Kernel], assembled: &[(Assembled, u128)], before: &str) -> String {
+    let before: BTreeMap<String, &str> = before.lines().map(|line| (timeless(line), line)).collect();
     let mut page = HEAD.to_owned();
     let per_row = targets().count();
     let mut families: Vec<&str> = Vec::new();
@@ -125,7 +133,9 @@ fn page(rows: &[Row], kernels: &[Kernel], assembled: &[(Assembled, u128)]) -> St
             let shared = kernel.artifact.contract.shared_bytes + report.static_shared_bytes;
             let registers = report.registers;
             let instructions = kernel.instructions;
-            line(format!("{name} {registers} | {shared} | {instructions} | {milliseconds} ms | `{hash}` |"));
+            let own =
+                format!("{name} {registers} | {shared} | {instructions} | {milliseconds} ms | `{hash}` |");
+            line(before.get(&timeless(&own)).map_or(own, |kept| (*kept).to_owned()));
         }
     }
     page
