@@ -134,8 +134,10 @@ fn observe_copy(
     let region = context.shared_region(to[first]);
     let alike = (0..32).filter(|&lane| mask >> lane & 1 == 1 && context.shared_region(to[lane]) == region);
     let alike = alike.fold(0, |set, lane| set | 1 << lane);
-    let others: Vec<_> =
-        (0..32).filter(|&lane| (mask & !alike) >> lane & 1 == 1).map(|lane| context.shared_region(to[lane])).collect();
+    let others: Vec<_> = (0..32)
+        .filter(|&lane| (mask & !alike) >> lane & 1 == 1)
+        .map(|lane| context.shared_region(to[lane]))
+        .collect();
     let Some((race, actor)) = context.race(mask) else { return Ok(()) };
     let ticket = race.copy(&actor, number);
     let mut left = mask;

@@ -291,10 +291,17 @@ impl BulkCopy {
                     data: None,
                     line: context.line,
                 };
-                let alike = lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
+                let alike =
+                    lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
                 if let Some(lanes) = alike {
                     let written = [(destination, bytes.into())];
-                    observe_store(context, lanes, (to_shared(source), bytes), &written, self.reduce.is_some())?;
+                    observe_store(
+                        context,
+                        lanes,
+                        (to_shared(source), bytes),
+                        &written,
+                        self.reduce.is_some(),
+                    )?;
                 }
                 submit_store(context, lane, Box::new(work));
                 continue;
@@ -590,7 +597,11 @@ impl Asynchronous for TensorStore {
 }
 
 /// The active lanes whose operands are those of `lane`, if it is the first of them and races are looked for.
-fn lanes_alike<T: PartialEq>(context: &Context<'_>, lane: usize, operands: impl Fn(usize) -> T) -> Option<u32> {
+fn lanes_alike<T: PartialEq>(
+    context: &Context<'_>,
+    lane: usize,
+    operands: impl Fn(usize) -> T,
+) -> Option<u32> {
     context.world.race.as_ref()?;
     let own = operands(lane);
     let alike = context.active().filter(|&other| operands(other) == own);

@@ -188,9 +188,8 @@ fn shared_lanes(
     while left != 0 {
         let region = context.shared_region(addresses[left.trailing_zeros() as usize] as u32);
         let Region::Shared { cta, .. } = region else { return Ok(()) };
-        let together = (0..32).filter(|&lane| {
-            left >> lane & 1 == 1 && addresses[lane] as u32 >> SHARED_RANK_SHIFT == cta
-        });
+        let together = (0..32)
+            .filter(|&lane| left >> lane & 1 == 1 && addresses[lane] as u32 >> SHARED_RANK_SHIFT == cta);
         let together = together.fold(0, |set, lane| set | 1 << lane);
         left &= !together;
         if (cta as usize) < context.cluster.ctas.len()

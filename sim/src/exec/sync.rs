@@ -125,10 +125,7 @@ impl Decoder<'_> {
     }
 
     /// An instruction that only race detection is told of.
-    fn fence_like(
-        &mut self,
-        tell: impl Fn(&mut RaceDetector, &Actor) + Send + Sync + 'static,
-    ) -> Decoded {
+    fn fence_like(&mut self, tell: impl Fn(&mut RaceDetector, &Actor) + Send + Sync + 'static) -> Decoded {
         self.emit_with(Class::Barrier, move |context| {
             if let Some((race, actor)) = context.race(context.mask) {
                 tell(race, &actor);

@@ -3,10 +3,10 @@
 //! Clusters run on several threads only if nothing orders them but the launch, so that every two conflicting accesses
 //! of theirs race unless both are strong. The comparison goes in the order of the clusters, whichever ran first.
 
+use super::RaceDetector;
 use super::record::{RecordId, Records};
 use super::scope::Scope;
 use super::shadow::{Cell, GRANULE, PAGE, PAGE_GRANULES};
-use super::RaceDetector;
 use crate::report::{Fault, Rule};
 use rustc_hash::FxHashMap;
 
@@ -76,7 +76,8 @@ impl RaceDetector {
     pub fn footprint(&self, cluster: u64) -> Footprint {
         let cluster = cluster as u32 + 1;
         let pages = self.global.all().iter().map(|page| {
-            let mut footprint = PageFootprint { number: page.number, granules: Vec::new(), bytes: Vec::new() };
+            let mut footprint =
+                PageFootprint { number: page.number, granules: Vec::new(), bytes: Vec::new() };
             for (granule, cells) in page.shadow.cells() {
                 let weak = page.weakly_written[granule];
                 let marks = |byte: usize, cell: &Cell| Marks {
@@ -222,8 +223,11 @@ mod tests {
         let mut own = Marks::default();
         for &(cluster, writes, line) in accesses {
             let mark = Mark { cluster, line };
-            let marks =
-                if writes { Marks { write: mark, ..Marks::default() } } else { Marks { read: mark, ..Marks::default() } };
+            let marks = if writes {
+                Marks { write: mark, ..Marks::default() }
+            } else {
+                Marks { read: mark, ..Marks::default() }
+            };
             merge(&mut own, &marks, 64)?;
         }
         Ok(own)
@@ -241,11 +245,21 @@ mod tests {
     fn conflicts_name_both() {
         let fault = merged(&[(1, true, 5), (2, true, 6)]).unwrap_err();
         assert_eq!(fault.other_line, Some(5));
-        assert!(fault.message.contains("write at line 6") && fault.message.contains("by cluster 0"), "{}", fault.message);
+        assert!(
+            fault.message.contains("write at line 6") && fault.message.contains("by cluster 0"),
+            "{}",
+            fault.message
+        );
         assert!(merged(&[(1, false, 5), (2, true, 6)]).is_err());
         assert!(merged(&[(1, true, 5), (2, false, 6)]).is_err());
-        assert!(merged(&[(1, true, 5 | STRONG), (2, false, 6)]).is_err(), "a weak read of what others update");
+        assert!(
+            merged(&[(1, true, 5 | STRONG), (2, false, 6)]).is_err(),
+            "a weak read of what others update"
+        );
         assert!(merged(&[(1, false, 5), (2, false, 5), (1, true, 7)]).is_err(), "several have read");
-        assert!(merged(&[(1, true, 5), (1, true, 6 | STRONG), (2, true, 6 | STRONG)]).is_err(), "weak before strong");
+        assert!(
+            merged(&[(1, true, 5), (1, true, 6 | STRONG), (2, true, 6 | STRONG)]).is_err(),
+            "weak before strong"
+        );
     }
 }

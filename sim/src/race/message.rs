@@ -98,7 +98,8 @@ fn who(records: &Records, record: &Record, address: u64) -> String {
 fn whose(conflict: &Conflict<'_>) -> String {
     let Conflict { records, earlier, now, address, .. } = conflict;
     let lanes = name_lanes(records.lanes_at(earlier, *address));
-    let started = if earlier.path == Path::Generic { format!("by {lanes} of") } else { "started by".to_owned() };
+    let started =
+        if earlier.path == Path::Generic { format!("by {lanes} of") } else { "started by".to_owned() };
     let warp = if earlier.agent.cluster != now.agent.cluster {
         format!("warp {} of another cluster", earlier.warp)
     } else if earlier.cta != now.cta {
@@ -134,7 +135,8 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
             "the lanes run apart: needs bar.warp.sync between them".to_owned()
         }
         Path::Generic if earlier.agent.cluster != now.agent.cluster => {
-            "nothing orders the two CTAs: needs a release and an acquire of .gpu scope between them".to_owned()
+            "nothing orders the two CTAs: needs a release and an acquire of .gpu scope between them"
+                .to_owned()
         }
         Path::Generic => format!(
             "nothing orders them: needs a barrier, or an arrival after line {line} that is waited for, between them"
@@ -147,7 +149,9 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
             format!("needs a wait on the mbarrier that the copy of line {line} signals")
         }
         Path::Bulk if earlier.write => {
-            format!("needs cp.async.bulk.wait_group without .read after line {line}, by the thread that started it")
+            format!(
+                "needs cp.async.bulk.wait_group without .read after line {line}, by the thread that started it"
+            )
         }
         Path::Bulk => format!(
             "needs the copy of line {line} to be waited for by the thread that started it \
@@ -163,4 +167,3 @@ fn synchronisation(record: &Record, here: &str) -> String {
         line => format!("line {line} {here}"),
     }
 }
-

@@ -25,9 +25,9 @@ mod synchronise;
 mod warp_view;
 
 use crate::report::Fault;
-use clock::{Agent, AgentKind, Knowledge, Memory};
 use check::{Access, Judge};
-use record::{Pattern, Path, Record, RecordId, Records};
+use clock::{Agent, AgentKind, Knowledge, Memory};
+use record::{Path, Pattern, Record, RecordId, Records};
 use scope::{Place, Scope};
 use shadow::{Pages, Shadow};
 use std::sync::Arc;
@@ -194,9 +194,13 @@ impl RaceDetector {
     pub fn start_cluster(&mut self, warps: &[u32], shared_bytes: &[u32]) -> u32 {
         let number = self.clusters.len() as u32;
         let warps = warps.iter().enumerate();
-        let warps = warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
+        let warps =
+            warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
         let first_free = warps.len() as u32 * AgentKind::COUNT;
-        let ctas = shared_bytes.iter().map(|bytes| CtaView { shared: Shadow::new(*bytes as usize), writes: 0 }).collect();
+        let ctas = shared_bytes
+            .iter()
+            .map(|bytes| CtaView { shared: Shadow::new(*bytes as usize), writes: 0 })
+            .collect();
         let synchronisers = Synchronisers::new(first_free);
         self.clusters.push(Some(Box::new(ClusterView { warps, ctas, synchronisers })));
         number
@@ -265,7 +269,8 @@ impl RaceDetector {
                 device: actor.place.device,
             };
             let last = recent.record;
-            let access = Access { id: records.intern(record, &mut recent.record), constant: touch.constant, keeps };
+            let access =
+                Access { id: records.intern(record, &mut recent.record), constant: touch.constant, keeps };
             if let (Region::Shared { cta, .. }, false) = (region, touch.write) {
                 let writes = ctas[cta as usize].writes;
                 if last == access.id && recent.writes == writes {
@@ -278,7 +283,14 @@ impl RaceDetector {
             let judged = judge.judge(ctas, global, region, runs);
             let (warning, missed) = (judge.warning(), &warp.missed);
             if let Err(conflict) = judged {
-                return Err(Box::new(conflict.fault(records, actor, region, knowledge, &record, missed.clone())));
+                return Err(Box::new(conflict.fault(
+                    records,
+                    actor,
+                    region,
+                    knowledge,
+                    &record,
+                    missed.clone(),
+                )));
             }
             if let Some(conflict) = warning {
                 conflict.warn(records, &record, warnings);

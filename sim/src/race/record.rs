@@ -282,9 +282,8 @@ mod tests {
     #[test]
     fn compaction_keeps_what_is_shown() {
         let mut records = Records::default();
-        let ids: Vec<_> = (0..4)
-            .map(|line| records.add(Record { line, ..record(Pattern::Together, 1) }))
-            .collect();
+        let ids: Vec<_> =
+            (0..4).map(|line| records.add(Record { line, ..record(Pattern::Together, 1) })).collect();
         let mut single = ids[3];
         let mut set = records.set(vec![ids[1], ids[3]]);
         let mut nothing = 0;

@@ -38,7 +38,11 @@ impl Shadow {
     /// Shadow of so many bytes that nobody has accessed.
     #[must_use]
     pub fn new(bytes: usize) -> Self {
-        Self { granules: vec![Cell::default(); bytes.div_ceil(GRANULE)], divided: Vec::new(), free: Vec::new() }
+        Self {
+            granules: vec![Cell::default(); bytes.div_ceil(GRANULE)],
+            divided: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// Replaces the cells of a range by what `update` makes of them. It is told which bytes a cell is of, counted from the

@@ -354,7 +354,8 @@ impl RaceDetector {
         let released: Vec<Released> = if semantics.release {
             vec![Released { place, scope, knowledge: warp.publish(actor.lanes), line: actor.line }]
         } else {
-            let narrower = |released: &Released| Released { scope: released.scope.min(scope), ..released.clone() };
+            let narrower =
+                |released: &Released| Released { scope: released.scope.min(scope), ..released.clone() };
             warp.fenced_release(actor.lanes.trailing_zeros()).map(narrower).collect()
         };
         let releases = match region {
@@ -394,4 +395,3 @@ impl RaceDetector {
         warp.synchronised = actor.line;
     }
 }
-

@@ -233,9 +233,10 @@ impl WarpView {
     /// Lanes have read a value by a relaxed load: a fence that follows acquires what it carries.
     pub fn hear(&mut self, lane: u32, released: &[Released]) {
         for new in released {
-            let known = self.heard.iter_mut().find(|(_, old)| {
-                Arc::ptr_eq(&old.knowledge, &new.knowledge) && old.scope == new.scope
-            });
+            let known = self
+                .heard
+                .iter_mut()
+                .find(|(_, old)| Arc::ptr_eq(&old.knowledge, &new.knowledge) && old.scope == new.scope);
             match known {
                 Some((lanes, _)) => *lanes |= 1 << lane,
                 None => self.heard.push((1 << lane, new.clone())),
