@@ -9,7 +9,7 @@ mod expectation;
 
 use expectation::Expectation;
 use rorqual_sim::launch_file::{self, LaunchFile};
-use rorqual_sim::{Options, Precision};
+use rorqual_sim::{Options, Precision, Rule};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,10 +32,22 @@ fn seeds() -> u64 {
     std::env::var("RORQUAL_SEEDS").map_or(2, |seeds| seeds.parse().expect("RORQUAL_SEEDS is a number"))
 }
 
+/// Cases whose kernel races, with the reason; what they compute is compared without looking for races.
+///
+/// Triton 3.9's warp specialisation repeats the epilogue: two partitions store the same tile, and nothing orders them.
+const RACY: [&str; 1] = ["tri_persistent_ws"];
+
 /// Runs one case once; what is wrong with it, in words.
 fn run(case: &Path, options: &Options) -> Result<(), String> {
     let file = LaunchFile::read(&case.join("launch.json")).map_err(|error| error.to_string())?;
-    let outcome = launch_file::run(&file, case, options).map_err(|error| error.to_string())?;
+    let mut outcome = launch_file::run(&file, case, options).map_err(|error| error.to_string())?;
+    if RACY.contains(&name(case).as_str()) {
+        if outcome.reports.first().is_none_or(|report| report.rule != Rule::Race) {
+            return Err("no race was found in a kernel that has one".to_owned());
+        }
+        let options = Options { race: None, ..options.clone() };
+        outcome = launch_file::run(&file, case, &options).map_err(|error| error.to_string())?;
+    }
     if let Some(report) = outcome.reports.first() {
         return Err(report.to_string());
     }
