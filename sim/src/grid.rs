@@ -5,6 +5,7 @@ use crate::program::{KernelInfo, Program};
 use crate::race::RacePolicy;
 use crate::target_limits::Limits;
 use crate::tensor_core::{Generation, Precision};
+use crate::trace::TraceTarget;
 use rorqual_ptx::target::Target;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,8 @@ pub struct Options {
     pub check_initialized: bool,
     /// How races are looked for; `None` looks for none.
     pub race: Option<RacePolicy>,
+    /// The cluster whose trace is recorded, if any.
+    pub trace: Option<TraceTarget>,
     /// Whether accesses are counted per PTX line, and multiply-adds of padding.
     pub count_accesses: bool,
     /// Warp instructions that a launch may issue.
@@ -49,6 +52,7 @@ impl Default for Options {
             perturb_approximations: false,
             check_initialized: true,
             race: Some(RacePolicy::default()),
+            trace: None,
             count_accesses: false,
             instruction_budget: 20_000_000_000,
             memory_budget: 16 << 30,
@@ -152,6 +156,17 @@ impl Grid<'_> {
     #[must_use]
     pub fn clusters(&self) -> [u32; 3] {
         std::array::from_fn(|axis| self.ctas[axis] / self.cluster[axis])
+    }
+
+    /// The flat index of the cluster to trace, if it is of this launch.
+    #[must_use]
+    pub fn traced_cluster(&self) -> Option<u64> {
+        let target = self.options.trace.filter(|target| target.launch == self.number)?;
+        let [x, y, _] = self.ctas.map(u64::from);
+        let cta = [target.cta % x, target.cta / x % y, target.cta / x / y];
+        let [x, y, z] = std::array::from_fn(|axis| cta[axis] / u64::from(self.cluster[axis]));
+        let [width, height, _] = self.clusters().map(u64::from);
+        Some((z * height + y) * width + x)
     }
 
     /// Clusters of the grid.

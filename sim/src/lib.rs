@@ -31,6 +31,7 @@ pub mod schedule;
 pub mod target_limits;
 pub mod tensor_core;
 pub mod tensor_map;
+pub mod trace;
 pub mod warp;
 
 pub use device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};

@@ -19,6 +19,8 @@ use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
 use crate::schedule;
 use crate::target_limits::{MAX_THREADS, REGISTERS};
+use crate::trace::record::Reading;
+use crate::trace::{Recorder, Recording};
 use crate::warp::{Collective, Fragment, Frame, SpinWatch, Wait, Warp};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -36,6 +38,8 @@ pub struct Outcome {
     pub output: Vec<u8>,
     /// What is worth a look and does not make the kernel wrong.
     pub warnings: Vec<Report>,
+    /// What was recorded of the cluster to trace.
+    pub trace: Option<Box<Recording>>,
     /// What a cluster that ran alone did to global memory, until it is compared with the others.
     footprint: Option<Footprint>,
 }
@@ -92,6 +96,7 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
         for outcome in outcomes.flatten() {
             total.counters.add(&outcome.counters);
             total.output.extend(outcome.output);
+            total.trace = total.trace.or(outcome.trace);
             total.reports.extend(outcome.reports);
             add_warnings(&mut total.warnings, outcome.warnings);
             if let Some(footprint) = outcome.footprint.filter(|_| total.reports.is_empty())
@@ -142,6 +147,7 @@ struct Domain<'a> {
     world: World,
     counters: Counters,
     output: Vec<(usize, u64, Vec<u8>)>,
+    trace: Option<Box<Recording>>,
     /// Grows with every change that a warp could see.
     epoch: u64,
     /// The epoch in which waiters were last told that their time is up.
@@ -171,6 +177,7 @@ impl<'a> Domain<'a> {
             },
             counters: Counters::default(),
             output: Vec::new(),
+            trace: None,
             epoch: 0,
             timed_out_at: None,
             idle_jumps: 0,
@@ -183,12 +190,14 @@ impl<'a> Domain<'a> {
         for resident in &mut self.residents {
             let output = std::mem::take(&mut resident.cluster.state.output);
             self.output.push((resident.grid, resident.cluster.state.index, output));
+            self.trace = self.trace.take().or(resident.cluster.state.take_trace());
         }
         self.output.sort_by_key(|(grid, index, _)| (*grid, *index));
         let output = self.output.drain(..).flat_map(|(_, _, text)| text).collect();
         let warnings = self.world.race.as_deref_mut().map(RaceDetector::take_warnings).unwrap_or_default();
         let warnings = warnings.iter().map(|fault| make_report(&self.grids[0], fault, fault.line)).collect();
-        Outcome { reports, counters: std::mem::take(&mut self.counters), output, warnings, footprint: None }
+        let (counters, trace) = (std::mem::take(&mut self.counters), self.trace.take());
+        Outcome { reports, counters, output, warnings, trace, footprint: None }
     }
 
     fn run_to_end(&mut self) -> Result<(), Box<Report>> {
@@ -319,6 +328,10 @@ impl<'a> Domain<'a> {
             let bytes: Vec<u32> = ctas.iter().map(|cta| cta.shared.size()).collect();
             race.start_cluster(&lanes, &bytes)
         });
+        let trace = (grid.traced_cluster() == Some(index)).then(|| {
+            let places = warps.iter().map(|warp| (warp.cta, warp.index));
+            Box::new(Recorder::new(&grid.name, ctas[0].index, ctas.len() as u32, places))
+        });
         let state = ClusterState {
             ctas,
             index,
@@ -330,6 +343,7 @@ impl<'a> Domain<'a> {
             output: Vec::new(),
             epoch: 0,
             panels: wgmma::PanelCache::default(),
+            trace,
         };
         Ok(Cluster { state, warps, warps_per_cta })
     }
@@ -365,6 +379,7 @@ impl<'a> Domain<'a> {
             let fragment = warp.fragments.swap_remove(chosen);
             warp.registers.select(fragment.frame.base as usize, fragment.frame.predicate_base as usize);
             let epoch = cluster.state.epoch;
+            let traced = cluster.state.trace.is_some().then(|| Reading::of(&self.counters));
             let (cta, index) = (cluster.state.ctas[warp.cta].index, warp.index);
             let mut context = Context {
                 program: &grid.program,
@@ -378,10 +393,17 @@ impl<'a> Domain<'a> {
                 line: 0,
                 counters: &mut self.counters,
             };
-            let ran = run_fragment(&mut context, left, any, self.epoch);
+            let ran = if traced.is_some() {
+                run_fragment::<true>(&mut context, left, any, self.epoch)
+            } else {
+                run_fragment::<false>(&mut context, left, any, self.epoch)
+            };
             let (line, fragment) = (context.line, context.fragment);
             if fragment.lanes != 0 {
                 warp.fragments.push(fragment);
+            }
+            if let (Some(recorder), Some(before)) = (&mut cluster.state.trace, &traced) {
+                recorder.account(before, &self.counters);
             }
             if cluster.state.epoch != epoch {
                 self.epoch += 1;
@@ -413,6 +435,7 @@ impl<'a> Domain<'a> {
         let Resident { grid, cluster } = &mut self.residents[at];
         let grid = &self.grids[*grid];
         let mut progressed = false;
+        let before = Reading::of(&self.counters);
         let chance = |random: &mut Random| force || random.below(2) == 0;
         for _ in 0..cluster.state.operations.len() {
             if !chance(&mut self.world.random) {
@@ -462,6 +485,9 @@ impl<'a> Domain<'a> {
                 }
             }
         }
+        if let Some(recorder) = &mut cluster.state.trace {
+            recorder.account(&before, &self.counters);
+        }
         if progressed {
             cluster.state.changed();
             self.epoch += 1;
@@ -481,7 +507,8 @@ impl<'a> Domain<'a> {
                 at += 1;
                 continue;
             }
-            let Resident { grid, cluster } = self.residents.remove(at);
+            let Resident { grid, mut cluster } = self.residents.remove(at);
+            self.trace = self.trace.take().or(cluster.state.take_trace());
             if let Some(race) = &mut self.world.race {
                 race.end_cluster(cluster.state.number);
             }
@@ -530,7 +557,13 @@ impl<'a> Domain<'a> {
 }
 
 /// Runs a fragment until it waits, ends, gives way to another, or has used up its turn. Gives the instructions issued.
-fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) -> Result<u64, Box<Fault>> {
+/// A traced one is told to the recorder instruction by instruction.
+fn run_fragment<const TRACED: bool>(
+    context: &mut Context<'_>,
+    turn: u64,
+    keep: bool,
+    epoch: u64,
+) -> Result<u64, Box<Fault>> {
     let program = context.program;
     let mut instructions = 0;
     // Its last turn may have ended where others wait for it.
@@ -554,11 +587,15 @@ fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) ->
         };
         instructions += 1;
         let lanes = lane_count(context.mask);
+        let before = TRACED.then(|| Reading::of(context.counters));
         let flow = if lanes == 0 { Flow::Next } else { (op.run)(context, op)? };
         // What waits runs again, and counts then.
         if flow != Flow::Blocked {
             context.counters.issued[op.class as usize] += 1;
             context.counters.active_lanes[op.class as usize] += lanes;
+            if let (Some(recorder), Some(before)) = (&mut context.cluster.trace, &before) {
+                recorder.issue(context.warp_number, op.class, op.line, before, context.counters);
+            }
         }
         match flow {
             Flow::Next => context.fragment.pc += 1,

@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile};
+use rorqual_sim::trace::{self, Model, Timeline, TraceTarget};
 use rorqual_sim::{Options, Precision, Report, Verdict};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -22,6 +23,15 @@ struct Command {
 enum Action {
     /// Run the launches of a launch file.
     Run(Run),
+    /// Run the launches of a launch file and draw when a CTA's warps, copies and products run, by a timing model.
+    Report {
+        /// What to run.
+        #[command(flatten)]
+        run: Run,
+        /// The picture: `.svg`, or `.html`.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Parse and verify a PTX file.
     Check {
         /// The PTX file.
@@ -54,6 +64,15 @@ struct Run {
     /// Write counters as JSON.
     #[arg(long)]
     counters: Option<PathBuf>,
+    /// Write a Chrome trace of a CTA and its cluster, timed by a model.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// The launch to trace, from 0.
+    #[arg(long, default_value_t = 0)]
+    trace_launch: u64,
+    /// The CTA to trace: its index in the grid, x fastest.
+    #[arg(long, default_value_t = 0)]
+    trace_cta: u64,
     /// Print one JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -78,7 +97,8 @@ const CHECKS: [&str; 3] = ["bounds", "init", "sync"];
 
 fn main() -> ExitCode {
     let result = match Command::parse().action {
-        Action::Run(run) => run_launches(&run),
+        Action::Run(run) => run_launches(&run, None),
+        Action::Report { run, out } => run_launches(&run, Some(&out)),
         Action::Check { file } => check(&file),
     };
     result.unwrap_or_else(|message| {
@@ -109,7 +129,11 @@ fn check(file: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
+/// Runs launches and writes what was asked for, a picture to `out`.
+fn run_launches(arguments: &Run, out: Option<&Path>) -> Result<ExitCode, String> {
+    let draw = out.map(drawing).transpose()?;
+    let traces = arguments.trace.is_some() || out.is_some();
+    let target = TraceTarget { launch: arguments.trace_launch, cta: arguments.trace_cta };
     let checks = chosen_checks(&arguments.check)?;
     let options = Options {
         seed: arguments.seed,
@@ -119,7 +143,8 @@ fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
         },
         perturb_approximations: arguments.perturb,
         check_initialized: checks.contains(&"init"),
-        count_accesses: arguments.counters.is_some(),
+        trace: traces.then_some(target),
+        count_accesses: arguments.counters.is_some() || traces,
         instruction_budget: arguments.budget,
         threads: arguments.threads,
         ..Options::default()
@@ -135,7 +160,28 @@ fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
     if let Some(path) = &arguments.counters {
         write(path, format!("{:#}\n", counters(&outcome)).as_bytes())?;
     }
+    if let Some(recording) = &outcome.trace {
+        let timeline = trace::lay_out(recording, Model::H100);
+        if timeline.truncated {
+            complain("the trace is cut off: the cluster did more than a recording holds");
+        }
+        if let Some(path) = &arguments.trace {
+            write(path, trace::chrome_json(&timeline).as_bytes())?;
+        }
+        if let (Some(path), Some(draw)) = (out, draw) {
+            write(path, draw(&timeline, &Model::H100).as_bytes())?;
+        }
+    }
     report(&outcome, &checks, arguments.json)
+}
+
+/// What draws a file of this name.
+fn drawing(path: &Path) -> Result<fn(&Timeline, &Model) -> String, String> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => Ok(trace::svg::svg),
+        Some("html") => Ok(trace::svg::html),
+        _ => Err(format!("{}: a report is a file that ends in .svg or .html", path.display())),
+    }
 }
 
 fn chosen_checks(asked: &[String]) -> Result<Vec<&'static str>, String> {

@@ -102,6 +102,10 @@ fn issue_copy(
             .map_err(|error| Fault::new(Rule::Bounds, format!("cp.async in lane {lane}: {error}")))?;
     }
     access::count_copy(context, &from, &read, &to, bytes);
+    let total = context.active().map(|lane| u64::from(read[lane])).sum();
+    if let Some(mut trace) = context.trace() {
+        trace.copy_by_lanes(total);
+    }
     observe_copy(context, &to, &from, &read, bytes)?;
     let flight = &mut context.warp.flight;
     flight.copies.push_back(CopyAsync {
@@ -247,6 +251,9 @@ pub fn arrive_after_copies(
             race.use_mbarrier(&actor, addresses[lane])?;
             race.arrive_after_copies(&actor, addresses[lane], phase, after as u32);
         }
+        if let Some(mut trace) = context.trace() {
+            trace.arrive_after_lane_copies(addresses[lane], phase);
+        }
     }
     Ok(Flow::Next)
 }
@@ -256,6 +263,9 @@ fn commit_copies(context: &mut Context<'_>) {
     let (groups, issued) = (context.warp.flight.open_copy_group, context.warp.flight.copies_issued as u32);
     if let Some((race, actor)) = context.race(context.mask) {
         race.commit_copies(&actor, &groups, issued);
+    }
+    if let Some(mut trace) = context.trace() {
+        trace.commit_lane_copies();
     }
     context.active().for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
 }
@@ -267,6 +277,9 @@ fn wait_copies(context: &mut Context<'_>, left: u32, open_too: bool) -> Step {
     }
     while !context.warp.flight.copies_done(context.mask, left) {
         advance_copy(context)?;
+    }
+    if let Some(mut trace) = context.trace() {
+        trace.wait_for_lane_copies(left);
     }
     let open = context.warp.flight.open_copy_group;
     if let Some((race, actor)) = context.race(context.mask) {
@@ -521,6 +534,10 @@ impl ExecAsyncCopy for Decoder<'_> {
             let below = context.warp.flight.open_bulk_group.map(|open| open.saturating_sub(left));
             if let Some((race, actor)) = context.race(context.mask) {
                 race.wait_bulk(&actor, &below, read);
+            }
+            let lanes = context.mask;
+            if let Some(mut trace) = context.trace() {
+                trace.wait_for_stores(lanes, &below, read);
             }
             if context.warp.flight.bulk_done(context.mask, left, read) {
                 return Ok(Flow::Next);

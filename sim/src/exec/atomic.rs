@@ -328,8 +328,8 @@ impl ExecAtomic for Decoder<'_> {
             for lane in context.active() {
                 let value =
                     if wide { context.u64(operand)[lane] } else { u64::from(context.u32(operand)[lane]) };
-                super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
                 let span = (addresses[lane], ty.bytes());
+                super::bulk_copy::announce_remote(context, span, mbarriers[lane])?;
                 super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], true)?;
                 let work = AsyncReduction {
                     address: addresses[lane],

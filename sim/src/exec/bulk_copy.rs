@@ -18,6 +18,7 @@ use crate::race::{Region, Touch};
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
 use crate::tensor_map::{Field, TENSOR_MAP_BYTES, TensorMap, TileSpec};
+use crate::trace::CopyKind;
 use rorqual_ptx::types::Space;
 
 /// Which way a copy goes.
@@ -112,7 +113,11 @@ fn announce(cluster: &mut ClusterState, mbarrier: u32, ranks: &[usize]) -> Resul
 /// # Errors
 ///
 /// If the destination and the mbarrier are not in one other CTA of the cluster, or there is no mbarrier.
-pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u32) -> Result<(), Box<Fault>> {
+pub fn announce_remote(
+    context: &mut Context<'_>,
+    (destination, bytes): (u32, u32),
+    mbarrier: u32,
+) -> Result<(), Box<Fault>> {
     context.cluster.cta_of(destination)?;
     let (to, signals, own) = (rank_of(destination), rank_of(mbarrier), context.warp.cta);
     if to != signals || to == own {
@@ -125,6 +130,24 @@ pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u3
         )));
     }
     context.cluster.mbarrier(mbarrier)?.in_flight += 1;
+    trace_load(context, CopyKind::Exchange, destination, bytes, mbarrier)
+}
+
+/// Tells the trace of a copy into shared memory that an mbarrier counts.
+fn trace_load(
+    context: &mut Context<'_>,
+    kind: CopyKind,
+    destination: u32,
+    bytes: u32,
+    mbarrier: u32,
+) -> Result<(), Box<Fault>> {
+    if context.cluster.trace.is_none() {
+        return Ok(());
+    }
+    let phase = context.cluster.mbarrier(mbarrier)?.phase;
+    if let Some(mut trace) = context.trace() {
+        trace.load(kind, bytes.into(), rank_of(destination), (mbarrier, phase));
+    }
     Ok(())
 }
 
@@ -240,10 +263,13 @@ fn with_two<R>(
     result.map_err(|error| fault(&error))
 }
 
-fn submit_store(context: &mut Context<'_>, lane: usize, work: Box<dyn Asynchronous>) {
+fn submit_store(context: &mut Context<'_>, lane: usize, bytes: u32, work: Box<dyn Asynchronous>) {
     let id = context.cluster.submit(context.warp_number, context.line, work);
     let group = context.warp.flight.open_bulk_group[lane];
     context.warp.flight.bulk.push(BulkFlight { id, lane: lane as u8, group, reading: true });
+    if let Some(mut trace) = context.trace() {
+        trace.store(bytes.into(), lane, group);
+    }
 }
 
 /// `cp.async.bulk` and `cp.reduce.async.bulk`, decoded.
@@ -303,7 +329,7 @@ impl BulkCopy {
                         self.reduce.is_some(),
                     )?;
                 }
-                submit_store(context, lane, Box::new(work));
+                submit_store(context, lane, bytes, Box::new(work));
                 continue;
             }
             let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
@@ -331,6 +357,9 @@ impl BulkCopy {
                     mbarrier: signal,
                     reduce: self.reduce,
                 };
+                let kind =
+                    if self.direction == Direction::Load { CopyKind::Load } else { CopyKind::Exchange };
+                trace_load(context, kind, work.destination, bytes, signal)?;
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
         }
@@ -495,7 +524,8 @@ impl TensorCopy {
                     let from = (address, spec.shared_bytes());
                     observe_store(context, lanes, from, &rows, self.reduce.is_some())?;
                 }
-                submit_store(context, lane, Box::new(work));
+                let written = bulk::inside_bytes(&spec, used);
+                submit_store(context, lane, written, Box::new(work));
                 continue;
             }
             let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
@@ -517,6 +547,7 @@ impl TensorCopy {
                     shared: in_window(address, rank),
                     mbarrier: signal,
                 };
+                trace_load(context, CopyKind::Load, work.shared, spec.shared_bytes(), signal)?;
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
         }

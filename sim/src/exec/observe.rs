@@ -1,10 +1,11 @@
-//! What race detection is told of the accesses of a warp: which memory each lane's address leads to.
+//! What race detection and traces are told of a warp: which memory each lane's address leads to.
 
 use crate::context::Context;
 use crate::memory::{Loaded, SHARED_RANK_SHIFT, Window, classify, classify_lanes};
 use crate::race::scope::{Place, Scope, Semantics};
 use crate::race::{Actor, CHANGES, RaceDetector, Region, Touch};
 use crate::report::{Fault, Rule};
+use crate::trace::Traced;
 use rorqual_ptx::types::Space;
 
 impl Context<'_> {
@@ -14,6 +15,13 @@ impl Context<'_> {
         self.world.race.as_ref()?;
         let actor = self.actor(lanes);
         self.world.race.as_deref_mut().map(|race| (race, actor))
+    }
+
+    /// The warp at its line, to record what it does, if its cluster is traced.
+    #[inline]
+    pub fn trace(&mut self) -> Option<Traced<'_>> {
+        let recorder = self.cluster.trace.as_deref_mut()?;
+        Some(recorder.at(self.warp_number, self.line))
     }
 
     /// These lanes as race detection sees them.

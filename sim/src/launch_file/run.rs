@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 use crate::grid::Options;
 use crate::report::{Report, Rule, Verdict};
+use crate::trace::Recording;
 use rorqual_ptx::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -23,6 +24,8 @@ pub struct FileOutcome {
     pub counters: Vec<(String, Counters)>,
     /// What `printf` wrote.
     pub output: Vec<u8>,
+    /// What was recorded of the cluster to trace.
+    pub trace: Option<Box<Recording>>,
     /// The bytes of each buffer that is saved, by name.
     pub saved: BTreeMap<String, Vec<u8>>,
 }
@@ -50,6 +53,9 @@ impl Buffers for Placed {
 ///
 /// If the file is wrong; programs that are wrong are in the outcome's reports.
 pub fn run(file: &LaunchFile, folder: &Path, options: &Options) -> Result<FileOutcome, LaunchFileError> {
+    if let Some(target) = options.trace.filter(|target| target.launch >= file.launches.len() as u64) {
+        return Err(LaunchFileError::TracedLaunch { launch: target.launch, launches: file.launches.len() });
+    }
     let mut session = Session::new(file, folder, options)?;
     let mut outcome = FileOutcome::default();
     let mut at = 0;
@@ -133,6 +139,7 @@ impl<'a> Session<'a> {
         outcome.reports.extend(ran.reports);
         outcome.counters.push((first.kernel.clone(), ran.counters));
         outcome.output.extend(ran.output);
+        outcome.trace = outcome.trace.take().or(ran.trace);
         Ok(())
     }
 
