@@ -90,7 +90,7 @@ impl Atomic {
             .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
         let swaps = self.operation == Operation::CompareAndSwap;
-        let touch = Touch { strong: self.semantics.strong, swaps, ..Touch::WRITE };
+        let touch = Touch { strong: self.semantics.strong, swaps, scalar_bytes: bytes, ..Touch::WRITE };
         observe::lanes(context, &addresses, self.space, whole, touch)?;
         if self.returns {
             observe::strong_reads(context, &addresses, self.space, self.semantics);

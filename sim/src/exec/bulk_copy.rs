@@ -492,6 +492,9 @@ impl TensorCopy {
         }
         let (maps, shared) = (self.map.read(context)?, self.shared.read(context)?);
         let mbarriers = self.mbarrier.map(|mbarrier| mbarrier.read(context)).transpose()?;
+        if !self.map_is_parameter {
+            super::observe::lanes(context, &maps, Space::Generic, TENSOR_MAP_BYTES as u32, Touch::READ)?;
+        }
         for lane in context.active() {
             let spec = read_map(context, maps[lane], self.map_is_parameter)?;
             let mut coordinates = [0; 5];
@@ -786,9 +789,10 @@ pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSourc
 ///
 /// # Errors
 ///
-/// If the address is undefined.
+/// If the address is undefined, or nothing orders an edit of the map before.
 pub fn acquire_map(context: &mut Context<'_>, address: AddressSource) -> Step {
     let addresses = address.read(context)?;
+    super::observe::lanes(context, &addresses, Space::Generic, TENSOR_MAP_BYTES as u32, Touch::READ)?;
     for lane in context.active() {
         context.grid.edited_maps.acquire(addresses[lane]);
     }

@@ -310,10 +310,10 @@ impl Test {
                 barrier.test_token(token)?
             };
             done |= u32::from(complete) << lane;
-            let phase = barrier.phase;
+            let (phase, overtaken) = (barrier.phase, barrier.overtaken);
             awaited.get_or_insert((address, phase));
             if complete && let Some((race, actor)) = context.race(1 << lane) {
-                race.pass_mbarrier(&actor, address, phase, self.semantics);
+                race.pass_mbarrier(&actor, address, (phase, overtaken.unwrap_or(phase)), self.semantics);
             }
         }
         // The answer may come before the phase is complete: by the clock, and now and then by chance.

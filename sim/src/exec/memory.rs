@@ -76,7 +76,12 @@ impl Load {
         }
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
-        let touch = Touch { strong: self.semantics.strong, constant: self.constant, ..Touch::READ };
+        let touch = Touch {
+            strong: self.semantics.strong,
+            constant: self.constant,
+            scalar_bytes: self.bytes,
+            ..Touch::READ
+        };
         if self.space != Space::Param && self.components.len() > 1 {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
@@ -171,7 +176,8 @@ impl Store {
             };
             (word >> (8 * (byte % self.bytes))) as u8
         };
-        observe::store(context, &addresses, self.space, whole, self.semantics.strong, &byte)?;
+        let touch = Touch { strong: self.semantics.strong, scalar_bytes: self.bytes, ..Touch::WRITE };
+        observe::store(context, &addresses, self.space, whole, touch, &byte)?;
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let undefined = context.taint(component.operand)?;

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::memory::{Loaded, SHARED_RANK_SHIFT, Window, classify, classify_lanes};
-use crate::race::scope::{Place, Scope, Semantics};
+use crate::race::scope::{Place, Semantics};
 use crate::race::{Actor, CHANGES, RaceDetector, Region, Touch};
 use crate::report::{Fault, Rule};
 use crate::trace::Traced;
@@ -34,6 +34,7 @@ impl Context<'_> {
                 cta: self.warp.cta as u32,
             },
             warp: self.warp_number as u32,
+            warp_of_cta: self.warp.index as u32,
             lanes,
             convergent: self.fragment.lanes | lanes,
             line: self.line,
@@ -89,11 +90,11 @@ pub fn store(
     addresses: &[u64; 32],
     space: Space,
     bytes: u32,
-    strong: Option<Scope>,
+    touch: Touch,
     value: &dyn Fn(&Context<'_>, usize, u32) -> u8,
 ) -> Result<(), Box<Fault>> {
     let Some(mut race) = context.world.race.take() else { return Ok(()) };
-    let result = observe_store(&mut race, context, addresses, space, (bytes, strong), value);
+    let result = observe_store(&mut race, context, addresses, space, (bytes, touch), value);
     context.world.race = Some(race);
     result
 }
@@ -103,10 +104,9 @@ fn observe_store(
     context: &Context<'_>,
     addresses: &[u64; 32],
     space: Space,
-    (bytes, strong): (u32, Option<Scope>),
+    (bytes, touch): (u32, Touch),
     value: &dyn Fn(&Context<'_>, usize, u32) -> u8,
 ) -> Result<(), Box<Fault>> {
-    let touch = Touch { strong, ..Touch::WRITE };
     let (global, mut shared) = spaces(addresses, space, context.mask);
     if global != 0 {
         check_agreement(context, addresses, global, bytes, value)?;

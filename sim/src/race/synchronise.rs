@@ -272,8 +272,14 @@ impl RaceDetector {
         mbarrier.phases.open.1.seen.raise(agent, actor.lanes, number);
     }
 
-    /// Lanes have found the phases of an mbarrier below `phase` complete.
-    pub fn pass_mbarrier(&mut self, actor: &Actor, address: u32, phase: u64, semantics: Semantics) {
+    /// Lanes have found the phases of an mbarrier below `phase` complete, and with those below `copied` their copies.
+    pub fn pass_mbarrier(
+        &mut self,
+        actor: &Actor,
+        address: u32,
+        (phase, copied): (u64, u64),
+        semantics: Semantics,
+    ) {
         if !semantics.acquire {
             return;
         }
@@ -282,8 +288,8 @@ impl RaceDetector {
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         let agent = Agent { cluster: actor.place.cluster, index: mbarrier.agent };
-        if mbarrier.phases.settled.seen.missing(agent, phase as u32, 1) != 0 {
-            Arc::make_mut(&mut mbarrier.phases.settled).seen.raise(agent, u32::MAX, phase as u32);
+        if mbarrier.phases.settled.seen.missing(agent, copied as u32, 1) != 0 {
+            Arc::make_mut(&mut mbarrier.phases.settled).seen.raise(agent, u32::MAX, copied as u32);
         }
         let settled = Arc::clone(&mbarrier.phases.settled);
         cluster.warps[actor.warp as usize].learn(actor.lanes, &settled);
