@@ -47,8 +47,8 @@ pub const fn mix(value: u64) -> u64 {
 pub struct World {
     /// Virtual nanoseconds, also cycles.
     pub time: u64,
-    /// Chance.
-    pub random: Random,
+    /// Decides what the PTX ISA leaves open.
+    pub scheduler: crate::schedule::Scheduler,
     /// Warp instructions issued.
     pub instructions: u64,
     /// Bytes that registers, local and shared memory take on the host.

@@ -138,7 +138,16 @@ fn a_right_program_exits_with_0() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         value,
-        json!({"verdict": "ok", "reports": [], "checks": ["bounds", "init", "sync"], "output": ""})
+        json!({
+            "verdict": "ok",
+            "reports": [],
+            "warnings": [],
+            "checks": ["bounds", "init", "race", "sync"],
+            "seed": 0,
+            "schedule": "random",
+            "runs": 1,
+            "output": "",
+        })
     );
 }
 
@@ -159,7 +168,10 @@ fn an_undefined_program_exits_with_1() {
     assert_eq!(status, Some(1));
     assert_eq!(
         errors,
-        format!("undefined [bounds] in skip, line {line}, warp 0 of CTA (0, 0, 0): lane 0: {message}\n")
+        format!(
+            "undefined [bounds] in skip, line {line}, warp 0 of CTA (0, 0, 0): lane 0: {message}\n\
+             again with --seed 0 --schedule random\n"
+        )
     );
     let report = json!({
         "rule": "bounds",

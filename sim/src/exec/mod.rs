@@ -15,6 +15,7 @@ pub mod convert;
 pub mod elementwise;
 pub mod float;
 pub mod float_arith;
+pub mod landing;
 pub mod matrix_move;
 pub mod matrix_operand;
 pub mod mbarrier;
