@@ -55,6 +55,8 @@ pub struct World {
     pub memory: u64,
     /// Looks for races, if the launch asks for it.
     pub race: Option<Box<crate::race::RaceDetector>>,
+    /// What strong loads may still return, if the schedule has them return it.
+    pub history: Option<Box<crate::race::older::History>>,
 }
 
 impl World {

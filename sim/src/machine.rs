@@ -157,7 +157,8 @@ const MOST_IDLE_JUMPS: u64 = 20_000;
 impl<'a> Domain<'a> {
     fn new(grids: &'a [Grid<'a>], queue: VecDeque<(usize, Range<u64>)>) -> Self {
         let first = queue.front().map_or(0, |(_, clusters)| clusters.start);
-        let scheduler = Scheduler::new(grids[0].options.schedule, mix(grids[0].options.seed ^ mix(first)));
+        let options = &grids[0].options;
+        let scheduler = Scheduler::new(options.schedule, mix(options.seed ^ mix(first)));
         Self {
             grids,
             queue,
@@ -167,7 +168,8 @@ impl<'a> Domain<'a> {
                 scheduler,
                 instructions: 0,
                 memory: 0,
-                race: grids[0].options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                race: options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                history: (options.schedule.stale && options.race.is_some()).then(Box::default),
             },
             counters: Counters::default(),
             output: Vec::new(),

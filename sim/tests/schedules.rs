@@ -2,6 +2,7 @@
 //! result is wrong under that stress alone, and the schedule that shrinking leaves. And runs replay bit for bit.
 
 use proptest::prelude::*;
+use rorqual_sim::race::RacePolicy;
 use rorqual_sim::schedule::shrink;
 use rorqual_sim::{Device, Launch, Options, Outcome, Schedule};
 
@@ -157,8 +158,10 @@ fn run(trial: &Trial, wrong: bool, options: Options) -> (Vec<u32>, Outcome) {
 
 /// Values are to be wrong, not reports made: nothing is checked that would find the mistake without the stress.
 fn unchecked(seed: u64, schedule: &str) -> Options {
-    let schedule = schedule.parse().expect("a schedule");
-    Options { seed, schedule, race: None, check_initialized: false, threads: 1, ..Options::default() }
+    let schedule: Schedule = schedule.parse().expect("a schedule");
+    // What may be older is known to race detection; accesses that are all strong do not race.
+    let race = schedule.stale.then(RacePolicy::default);
+    Options { seed, schedule, race, check_initialized: false, threads: 1, ..Options::default() }
 }
 
 const PLAIN: Trial = Trial {
@@ -379,7 +382,124 @@ JOIN:
         expected: |_| 2,
         ..PLAIN
     },
+    Trial {
+        name: "passes a message by relaxed accesses",
+        stress: "round-robin,stale",
+        body: "
+    mov.u32 %r3, 0;
+    st.relaxed.cta.shared.u32 [%r1], %r3;
+    st.relaxed.cta.shared.u32 [%r1+64], %r3;
+    bar.sync 0;
+    setp.ge.u32 %p3, %r20, 32;
+    @%p3 bra WRITER;
+POLLING:
+    FAULT {
+    ld.relaxed.cta.shared.u32 %r3, [%r1];
+    }
+    REMEDY {
+    ld.acquire.cta.shared.u32 %r3, [%r1];
+    }
+    setp.ne.u32 %p4, %r3, 1;
+    @%p4 bra POLLING;
+    ld.relaxed.cta.shared.u32 %r4, [%r1+64];
+    setp.eq.u32 %p4, %r20, 0;
+    @%p4 st.global.u32 [%rd2], %r4;
+    ret;
+WRITER:
+    mov.u32 %r5, 7;
+    setp.eq.u32 %p4, %r20, 32;
+    @%p4 st.relaxed.cta.shared.u32 [%r1+64], %r5;
+    mov.u32 %r5, 1;
+    FAULT {
+    @%p4 st.relaxed.cta.shared.u32 [%r1], %r5;
+    }
+    REMEDY {
+    @%p4 st.release.cta.shared.u32 [%r1], %r5;
+    }",
+        ..LITMUS
+    },
+    Trial {
+        name: "stores and then loads without a sequentially consistent fence",
+        stress: "round-robin,stale",
+        body: "
+    // Each of the warps stores to one word and loads the other; one of them must see the other's store.
+    mov.u32 %r3, 0;
+    st.relaxed.cta.shared.u32 [%r1], %r3;
+    st.relaxed.cta.shared.u32 [%r1+64], %r3;
+    bar.sync 0;
+    and.b32 %r4, %r20, 31;
+    setp.ne.u32 %p4, %r4, 0;
+    @%p4 bra DONE;
+    shl.b32 %r5, %r20, 1;
+    add.u32 %r6, %r1, %r5;
+    xor.b32 %r5, %r5, 64;
+    add.u32 %r7, %r1, %r5;
+    mov.u32 %r3, 1;
+    st.relaxed.cta.shared.u32 [%r6], %r3;
+    REMEDY {
+    fence.sc.cta;
+    }
+    ld.relaxed.cta.shared.u32 %r8, [%r7];
+    shr.u32 %r9, %r20, 3;
+    add.u32 %r9, %r9, %r1;
+    st.shared.u32 [%r9+128], %r8;
+DONE:
+    bar.sync 0;
+    ld.shared.u32 %r8, [%r1+128];
+    ld.shared.u32 %r9, [%r1+132];
+    or.b32 %r8, %r8, %r9;
+    setp.eq.u32 %p4, %r20, 0;
+    @%p4 st.global.u32 [%rd2], %r8;",
+        expected: |_| 1,
+        ..LITMUS
+    },
+    Trial {
+        name: "expects a load to return what another thread stored some time before",
+        stress: "round-robin,stale",
+        body: "
+    // One warp counts up; what the other sees never goes down.
+    mov.u32 %r3, 0;
+    st.relaxed.cta.shared.u32 [%r1], %r3;
+    bar.sync 0;
+    and.b32 %r4, %r20, 31;
+    setp.ne.u32 %p4, %r4, 0;
+    @%p4 ret;
+    setp.ge.u32 %p3, %r20, 32;
+    @%p3 bra WRITER;
+    mov.u32 %r6, 7;
+    FAULT {
+    <DELAY>
+    ld.relaxed.cta.shared.u32 %r7, [%r1];
+    setp.ne.u32 %p5, %r7, 300;
+    @%p5 mov.u32 %r6, 8;
+    }
+    REMEDY {
+    mov.u32 %r5, 0;
+    mov.u32 %r10, 0;
+READING:
+    ld.relaxed.cta.shared.u32 %r7, [%r1];
+    setp.lt.u32 %p5, %r7, %r5;
+    @%p5 mov.u32 %r6, 9;
+    mov.u32 %r5, %r7;
+    add.u32 %r10, %r10, 1;
+    setp.lt.u32 %p5, %r10, 240;
+    @%p5 bra READING;
+    }
+    st.global.u32 [%rd2], %r6;
+    ret;
+WRITER:
+    mov.u32 %r5, 1;
+WRITING:
+    st.relaxed.cta.shared.u32 [%r1], %r5;
+    add.u32 %r5, %r5, 1;
+    setp.le.u32 %p5, %r5, 300;
+    @%p5 bra WRITING;",
+        ..LITMUS
+    },
 ];
+
+/// Strong accesses of two warps to two words of shared memory.
+const LITMUS: Trial = Trial { threads: 64, ..PLAIN };
 
 const MESSAGE: Trial = Trial {
     threads: 256,

@@ -47,9 +47,13 @@ struct Run {
     seed: u64,
     /// Who runs next, and under which stress: random, round-robin or pct:CHANGES, then any of
     /// copies=early|late|shredded, wgmma=early|late, starve=warp:N|warpgroup:N, ahead=cta:N|cluster:N|device:N,
-    /// spurious=PERCENT, apart, elect=highest|random, until=DECISIONS, joined by commas.
+    /// spurious=PERCENT, apart, elect=highest|random, stale, until=DECISIONS, joined by commas.
     #[arg(long, default_value_t = Schedule::default())]
     schedule: Schedule,
+    /// Relaxed, volatile and acquiring loads return older values at times, as far as the memory model lets them: `stale`
+    /// of the schedule. Takes the check `race`.
+    #[arg(long)]
+    stale_reads: bool,
     /// Run under so many seeds and the standard stress schedules, to the first failure, which is shrunk.
     #[arg(long, value_name = "SEEDS", conflicts_with = "schedule")]
     sweep: Option<u64>,
@@ -125,16 +129,24 @@ fn check(file: &Path) -> Result<ExitCode, String> {
 
 fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
     let checks = chosen_checks(&arguments.check)?;
+    let stale = arguments.stale_reads || arguments.schedule.stale;
+    let race = race_policy(&checks);
+    if stale && race.is_none() {
+        return Err(
+            "older values (`--stale-reads`, or `stale` in the schedule) take the check `race`".to_owned()
+        );
+    }
+    let schedule = Schedule { stale, ..arguments.schedule };
     let options = Options {
         seed: arguments.seed,
-        schedule: arguments.schedule,
+        schedule,
         precision: match arguments.precision {
             PrecisionArgument::Exact => Precision::Exact,
             PrecisionArgument::Hardware => Precision::Hardware,
         },
         perturb_approximations: arguments.perturb,
         check_initialized: checks.contains(&"init"),
-        race: race_policy(&checks),
+        race,
         count_accesses: arguments.counters.is_some(),
         instruction_budget: arguments.budget,
         threads: arguments.threads,
@@ -147,7 +159,7 @@ fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
         None => launch_file::run(&file, folder, &options).map(|outcome| Swept {
             outcome,
             seed: arguments.seed,
-            schedule: arguments.schedule,
+            schedule,
             runs: 1,
         }),
     };

@@ -36,6 +36,7 @@ pub fn sweep(
     let mut runs = 0;
     for seed in (0..seeds.max(1)).map(|number| options.seed.wrapping_add(number)) {
         for schedule in Schedule::stress() {
+            let schedule = Schedule { stale: schedule.stale || options.schedule.stale, ..schedule };
             runs += 1;
             let outcome = run_with(seed, schedule)?;
             let Some(rule) = outcome.reports.first().map(|report| report.rule) else {

@@ -3,6 +3,7 @@
 use super::Domain;
 use crate::report::Report;
 use crate::schedule::{Level, Runner};
+use crate::warp::{Wait, Warp};
 
 impl Domain<'_> {
     /// Lets go on what can, of the first level where anything can. False if nothing could.
@@ -86,7 +87,11 @@ impl Domain<'_> {
                 None => self.advance_one(at, false)?,
             };
             if progressed {
-                self.world.scheduler.had_turn(runner);
+                let spins = |warp: &Warp| {
+                    warp.fragments.iter().any(|fragment| matches!(fragment.wait, Wait::Spin { .. }))
+                };
+                let spins = warp.is_some_and(|number| spins(&self.residents[at].cluster.warps[number]));
+                self.world.scheduler.had_turn(runner, spins);
                 return Ok(true);
             }
         }

@@ -25,6 +25,9 @@ pub struct Schedule {
     pub reconverge: bool,
     /// Whom `elect.sync` chooses.
     pub leader: Leader,
+    /// Whether strong loads (relaxed, volatile, acquire) of global and shared memory return older values at times, as far
+    /// as the memory model lets them. Takes race detection, which knows what is ordered; without it nothing is older.
+    pub stale: bool,
     /// Decisions of a cluster (or of clusters that run together) after which everything goes round robin, without stress.
     pub until: Option<u64>,
 }
@@ -99,6 +102,7 @@ impl Schedule {
         spurious: None,
         reconverge: true,
         leader: Leader::Lowest,
+        stale: false,
         until: None,
     };
 
@@ -132,6 +136,8 @@ impl Schedule {
             Self { reconverge: false, ..plain },
             Self { leader: Leader::Highest, ..plain },
             Self { leader: Leader::Random, ..plain },
+            Self { stale: true, ..plain },
+            Self { stale: true, ..priorities(3) },
             Self { copies: When::Late, shredded: true, products: When::Late, ..plain },
             Self { copies: When::Early, products: When::Late, leader: Leader::Random, ..plain },
             Self { copies: When::Late, products: When::Early, spurious: Some(50), ..priorities(2) },

@@ -164,6 +164,12 @@ impl Scheduler {
         }
     }
 
+    /// Whether a strong load that may return something older does.
+    pub fn reads_older(&mut self) -> bool {
+        self.decide();
+        self.schedule.stale && self.random.below(2) == 0
+    }
+
     /// Nanoseconds that `nanosleep` takes: at most twice what is asked for (PTX ISA 9.7.14.4).
     pub fn sleep(&mut self, asked: u32) -> u64 {
         self.decide();
@@ -317,16 +323,84 @@ impl Scheduler {
         runners.sort_by_cached_key(key);
     }
 
-    /// Someone has had a turn by priority, which may cost it its place.
-    pub fn had_turn(&mut self, runner: Runner) {
+    /// Someone has had a turn by priority, which may cost it its place: a loop that waits for others lets them run first.
+    pub fn had_turn(&mut self, runner: Runner, waits_in_loop: bool) {
         let turns = match self.last {
             Some((last, turns)) if last == runner => turns + 1,
             _ => 1,
         };
         self.last = Some((runner, turns));
-        if std::mem::replace(&mut self.change_is_due, false) || turns >= MOST_TURNS {
+        if std::mem::replace(&mut self.change_is_due, false) || waits_in_loop || turns >= MOST_TURNS {
             self.demoted.insert(runner, self.decisions);
             self.last = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_random_leader_is_a_member_and_stays_the_leader() {
+        let schedule = Schedule { leader: Leader::Random, ..Schedule::RANDOM };
+        let mut chosen = [false; 32];
+        for seed in 0..200 {
+            let scheduler = Scheduler::new(schedule, seed);
+            for members in [u32::MAX, 1, 1 << 31, 0x8001_0010] {
+                let leader = scheduler.leader(members);
+                assert!(members >> leader & 1 == 1);
+                assert_eq!(leader, scheduler.leader(members));
+            }
+            chosen[scheduler.leader(u32::MAX) as usize] = true;
+        }
+        assert!(chosen.iter().filter(|chosen| **chosen).count() > 16);
+    }
+
+    /// The decisions of a while, as text.
+    fn decisions(schedule: Schedule, seed: u64) -> String {
+        let mut scheduler = Scheduler::new(schedule, seed);
+        let mut runners: Vec<Runner> = (0..8).map(|warp| (0, 0, Some(warp))).collect();
+        (0..50).fold(String::new(), |text, _| {
+            scheduler.sort(&mut runners);
+            let numbers =
+                (scheduler.first(7), scheduler.turn(), scheduler.operation(5), scheduler.sleep(100));
+            let answers = (scheduler.any_fragment(), scheduler.gives_up(), scheduler.goes_on());
+            format!("{text}{numbers:?}{answers:?}")
+        })
+    }
+
+    #[test]
+    fn round_robin_is_the_same_for_every_seed_and_others_are_not() {
+        assert_eq!(decisions(Schedule::ROUND_ROBIN, 1), decisions(Schedule::ROUND_ROBIN, 2));
+        assert_eq!(decisions(Schedule::RANDOM, 1), decisions(Schedule::RANDOM, 1));
+        assert_ne!(decisions(Schedule::RANDOM, 1), decisions(Schedule::RANDOM, 2));
+    }
+
+    #[test]
+    fn after_the_last_decision_that_may_deviate_everything_goes_round_robin() {
+        let limited = |until| decisions(Schedule { until: Some(until), ..Schedule::RANDOM }, 3);
+        let (free, none) = (decisions(Schedule::RANDOM, 3), limited(0));
+        assert_ne!(none, free);
+        assert_eq!(limited(10_000), free);
+        let half = limited(200);
+        assert_eq!(half[..half.len() / 3], free[..half.len() / 3]);
+        assert_eq!(half[half.len() - 100..], none[none.len() - 100..]);
+    }
+
+    #[test]
+    fn a_change_of_priorities_puts_who_runs_last() {
+        let schedule = Schedule { order: Order::Priorities { changes: 2 }, ..Schedule::RANDOM };
+        let mut scheduler = Scheduler::new(schedule, 4);
+        let mut runners: Vec<Runner> = (0..8).map(|warp| (0, 0, Some(warp))).collect();
+        scheduler.sort(&mut runners);
+        let (first, second) = (runners[0], runners[1]);
+        while !scheduler.after(Class::Barrier) {}
+        scheduler.had_turn(first, false);
+        scheduler.sort(&mut runners);
+        assert_eq!((runners[0], runners[7]), (second, first));
+        scheduler.had_turn(second, false);
+        scheduler.sort(&mut runners);
+        assert_eq!((runners[0], runners[7]), (second, first), "no change, no other order");
     }
 }

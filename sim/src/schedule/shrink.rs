@@ -8,7 +8,7 @@ use super::{Leader, Order, Schedule, When};
 /// `fails` runs the program and says whether it fails in the same way. It is called some dozens of times; `schedule`
 /// itself must fail.
 pub fn shrink(schedule: Schedule, mut fails: impl FnMut(&Schedule) -> bool) -> Schedule {
-    if schedule != Schedule::ROUND_ROBIN && fails(&Schedule::ROUND_ROBIN) {
+    if schedule == Schedule::ROUND_ROBIN || fails(&Schedule::ROUND_ROBIN) {
         return Schedule::ROUND_ROBIN;
     }
     let mut best = Schedule { until: None, ..schedule };
@@ -42,6 +42,7 @@ fn simpler(schedule: &Schedule) -> Vec<Schedule> {
         Schedule { spurious: None, ..*schedule },
         Schedule { reconverge: true, ..*schedule },
         Schedule { leader: Leader::Lowest, ..*schedule },
+        Schedule { stale: false, ..*schedule },
     ];
     orders.chain(without.into_iter().filter(|other| other != schedule)).collect()
 }
@@ -87,6 +88,7 @@ mod tests {
             spurious: Some(50),
             reconverge: false,
             leader: Leader::Random,
+            stale: true,
             until: None,
         };
         let needs_late = |schedule: &Schedule| {

@@ -18,7 +18,7 @@ pub struct ScheduleError {
 
 const ITEMS: &str = "expected random, round-robin, pct:CHANGES, copies=early|late|shredded (joined by +), \
                      wgmma=early|late, starve=warp:N|warpgroup:N, ahead=cta:N|cluster:N|device:N, spurious=PERCENT, \
-                     apart, elect=lowest|highest|random or until=DECISIONS";
+                     apart, elect=lowest|highest|random, stale or until=DECISIONS";
 
 impl FromStr for Schedule {
     type Err = ScheduleError;
@@ -43,6 +43,7 @@ impl Schedule {
                 "random" => self.order = Order::Random,
                 "round-robin" => self.order = Order::RoundRobin,
                 "apart" => self.reconverge = false,
+                "stale" => self.stale = true,
                 _ => return Err(ITEMS),
             },
             Some(("pct", changes)) => {
@@ -147,6 +148,9 @@ impl fmt::Display for Schedule {
             Leader::Lowest => {}
             Leader::Highest => f.write_str(",elect=highest")?,
             Leader::Random => f.write_str(",elect=random")?,
+        }
+        if self.stale {
+            f.write_str(",stale")?;
         }
         if let Some(decisions) = self.until {
             write!(f, ",until={decisions}")?;
