@@ -21,7 +21,7 @@
 #![cfg(feature = "ptxsim")]
 
 use rorqual_sim::launch_file::{FileOutcome, LaunchFile, run};
-use rorqual_sim::{Options, Report, Rule};
+use rorqual_sim::{Options, Report, Rule, Schedule};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ struct Program {
 }
 
 /// What the comments of a program ask for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Directives {
     launch: LaunchFile,
     seeds: u64,
@@ -206,7 +206,7 @@ impl Program {
             .expect("the program can be written");
     }
 
-    /// Checks that the corrected twin runs clean.
+    /// Checks that the corrected twin runs clean, under stress too.
     fn check_twin(&self) -> Result<(), String> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_corrected");
         std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -214,9 +214,14 @@ impl Program {
         std::fs::write(folder.join(format!("{}.ptx", self.kernel)), &twin.text)
             .map_err(|error| error.to_string())?;
         let directives = twin.directives()?;
-        for seed in 0..seeds_or(TWIN_SEEDS) {
+        let plain = (0..seeds_or(TWIN_SEEDS)).map(|seed| (seed, Schedule::default()));
+        for (seed, schedule) in plain.chain((0..).zip(Schedule::stress())) {
+            let options = Options { schedule, ..directives.options.clone() };
+            let directives = Directives { options, ..directives.clone() };
             if let [report, ..] = &twin.run(&directives, &folder, seed)?.reports[..] {
-                return Err(format!("is found wrong when corrected, with seed {seed}:\n{report}"));
+                return Err(format!(
+                    "is found wrong when corrected, with seed {seed} and schedule {schedule}:\n{report}"
+                ));
             }
         }
         Ok(())

@@ -19,6 +19,8 @@ const MOST_MODULE_BYTES: u64 = 1 << 30;
 pub struct FileOutcome {
     /// What was found in the launches that ran; after a finding the later ones do not run.
     pub reports: Vec<Report>,
+    /// What is worth a look and does not make a kernel wrong.
+    pub warnings: Vec<Report>,
     /// The kernel and counters of each launch (of launches that ran together: of all of them).
     pub counters: Vec<(String, Counters)>,
     /// What `printf` wrote.
@@ -131,6 +133,7 @@ impl<'a> Session<'a> {
             .launch_together(&launches)
             .map_err(|source| self.device_error(range.start, first, source))?;
         outcome.reports.extend(ran.reports);
+        outcome.warnings.extend(ran.warnings);
         outcome.counters.push((first.kernel.clone(), ran.counters));
         outcome.output.extend(ran.output);
         Ok(())
