@@ -53,7 +53,7 @@ pub struct Warpgroup {
 /// How far an asynchronous operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It has read its source, and goes on.
+    /// It has read its source, or part of it has landed; it goes on.
     Read,
     /// It is done.
     Done,

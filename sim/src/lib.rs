@@ -38,4 +38,5 @@ pub use device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 pub use grid::Options;
 pub use machine::Outcome;
 pub use report::{Place, Report, Rule, Verdict};
+pub use schedule::Schedule;
 pub use tensor_core::Precision;

@@ -2,12 +2,15 @@
 //!
 //! Clusters whose CTAs cannot depend on other clusters run one after the other, on as many threads as there are; the
 //! rest is resident together and takes turns on one thread, as does everything within a cluster. A turn runs a
-//! fragment for some instructions; between turns the asynchronous operations go on. The seed decides the order.
+//! fragment for some instructions; between turns the asynchronous operations go on. Schedule and seed decide the order.
 
-use crate::cluster::{Cluster, ClusterState, Cta, Progress};
-use crate::context::{Context, Random, World, mix};
+mod asynchronous;
+mod rounds;
+
+use crate::cluster::{Cluster, ClusterState, Cta};
+use crate::context::{Context, World, mix};
 use crate::counters::{Counters, lane_count};
-use crate::exec::{async_copy, wgmma};
+use crate::exec::wgmma;
 use crate::flight::Flight;
 use crate::grid::Grid;
 use crate::memory::SharedMemory;
@@ -17,7 +20,7 @@ use crate::race::RaceDetector;
 use crate::race::footprint::{Footprint, LaunchFootprint};
 use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
-use crate::schedule;
+use crate::schedule::{self, Scheduler};
 use crate::target_limits::{MAX_THREADS, REGISTERS};
 use crate::trace::record::Reading;
 use crate::trace::{Recorder, Recording};
@@ -43,9 +46,6 @@ pub struct Outcome {
     /// What a cluster that ran alone did to global memory, until it is compared with the others.
     footprint: Option<Footprint>,
 }
-
-/// Instructions of a turn.
-const TURN: u64 = 256;
 
 /// Runs launches at the same time, each to its end or to the first fault.
 #[must_use]
@@ -163,17 +163,19 @@ const MOST_IDLE_JUMPS: u64 = 20_000;
 impl<'a> Domain<'a> {
     fn new(grids: &'a [Grid<'a>], queue: VecDeque<(usize, Range<u64>)>) -> Self {
         let first = queue.front().map_or(0, |(_, clusters)| clusters.start);
-        let random = Random::new(mix(grids[0].options.seed ^ mix(first)));
+        let options = &grids[0].options;
+        let scheduler = Scheduler::new(options.schedule, mix(options.seed ^ mix(first)));
         Self {
             grids,
             queue,
             residents: Vec::new(),
             world: World {
                 time: 0,
-                random,
+                scheduler,
                 instructions: 0,
                 memory: 0,
-                race: grids[0].options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                race: options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                history: (options.schedule.stale && options.race.is_some()).then(Box::default),
             },
             counters: Counters::default(),
             output: Vec::new(),
@@ -206,12 +208,7 @@ impl<'a> Domain<'a> {
             if self.residents.is_empty() {
                 return Ok(());
             }
-            let mut progressed = false;
-            let count = self.residents.len();
-            let first = self.world.random.below(count as u64) as usize;
-            for turn in 0..count {
-                progressed |= self.cluster_round((first + turn) % count)?;
-            }
+            let progressed = self.round()?;
             self.retire();
             if !progressed {
                 self.resolve_stall()?;
@@ -348,18 +345,6 @@ impl<'a> Domain<'a> {
         Ok(Cluster { state, warps, warps_per_cta })
     }
 
-    /// Gives every warp of a cluster a turn, and its asynchronous operations a chance to go on.
-    fn cluster_round(&mut self, at: usize) -> Result<bool, Box<Report>> {
-        let count = self.residents[at].cluster.warps.len();
-        let first = self.world.random.below(count as u64) as usize;
-        let mut progressed = false;
-        for turn in 0..count {
-            progressed |= self.warp_turn(at, (first + turn) % count)?;
-        }
-        progressed |= self.advance_asynchronous(at, false)?;
-        Ok(progressed)
-    }
-
     /// Runs the fragments of a warp for a turn. False if all of them wait.
     fn warp_turn(&mut self, at: usize, number: usize) -> Result<bool, Box<Report>> {
         let Resident { grid, cluster } = &mut self.residents[at];
@@ -369,12 +354,14 @@ impl<'a> Domain<'a> {
             return Ok(false);
         }
         schedule::wake(warp, &cluster.state, &self.world, self.epoch);
-        let mut left = TURN / 2 + self.world.random.below(TURN);
+        let mut left = self.world.scheduler.turn();
         let mut progressed = false;
         while left > 0 {
             // Mostly the fragment that lets the others catch up, sometimes any: so none starves.
-            let any = warp.fragments.len() > 1 && self.world.random.below(4) == 0;
-            let Some(chosen) = schedule::choose(warp, any.then_some(&mut self.world.random)) else { break };
+            let any = warp.fragments.len() > 1 && self.world.scheduler.any_fragment();
+            let Some(chosen) = schedule::choose(warp, any.then_some(&mut self.world.scheduler)) else {
+                break;
+            };
             progressed = true;
             let fragment = warp.fragments.swap_remove(chosen);
             warp.registers.select(fragment.frame.base as usize, fragment.frame.predicate_base as usize);
@@ -426,72 +413,9 @@ impl<'a> Domain<'a> {
             if self.world.instructions > grid.options.instruction_budget {
                 return Err(Box::new(budget_report(grid)));
             }
-        }
-        Ok(progressed)
-    }
-
-    /// Lets asynchronous operations go on: some of them by chance, or all if `force` is set.
-    fn advance_asynchronous(&mut self, at: usize, force: bool) -> Result<bool, Box<Report>> {
-        let Resident { grid, cluster } = &mut self.residents[at];
-        let grid = &self.grids[*grid];
-        let mut progressed = false;
-        let before = Reading::of(&self.counters);
-        let chance = |random: &mut Random| force || random.below(2) == 0;
-        for _ in 0..cluster.state.operations.len() {
-            if !chance(&mut self.world.random) {
-                continue;
+            if self.world.scheduler.turn_is_over() {
+                break;
             }
-            let chosen = self.world.random.below(cluster.state.operations.len() as u64) as usize;
-            let mut operation = cluster.state.operations.swap_remove(chosen);
-            let warp = &mut cluster.warps[operation.warp];
-            let cta = cluster.state.ctas[warp.cta].index;
-            let progress = operation
-                .work
-                .advance(&mut cluster.state, grid, &mut self.counters)
-                .map_err(|fault| Box::new(make_report(grid, &fault, operation.line).at(cta, warp.index)))?;
-            let flight = &mut warp.flight;
-            match progress {
-                Progress::Read => {
-                    flight
-                        .bulk
-                        .iter_mut()
-                        .filter(|bulk| bulk.id == operation.id)
-                        .for_each(|bulk| bulk.reading = false);
-                    cluster.state.operations.push(operation);
-                }
-                Progress::Done => flight.bulk.retain(|bulk| bulk.id != operation.id),
-            }
-            progressed = true;
-        }
-        for warp in &mut cluster.warps {
-            if !(warp.flight.copies.is_empty() && warp.flight.arrivals.is_empty())
-                && chance(&mut self.world.random)
-            {
-                let advanced = async_copy::advance_copies(warp, &mut cluster.state, grid, &mut self.counters);
-                progressed |= advanced.map_err(|(fault, line)| {
-                    let cta = cluster.state.ctas[warp.cta].index;
-                    Box::new(make_report(grid, &fault, line).at(cta, warp.index))
-                })?;
-            }
-        }
-        for cta in 0..cluster.state.ctas.len() {
-            for group in 0..cluster.state.ctas[cta].warpgroups.len() {
-                let waiting = !cluster.state.ctas[cta].warpgroups[group].queue.is_empty();
-                if waiting && chance(&mut self.world.random) {
-                    let advanced = wgmma::advance(cluster, cta, group, grid, &mut self.counters);
-                    progressed |= advanced.map_err(|(fault, line)| {
-                        Box::new(make_report(grid, &fault, line).at(cluster.state.ctas[cta].index, group * 4))
-                    })?;
-                }
-            }
-        }
-        if let Some(recorder) = &mut cluster.state.trace {
-            recorder.account(&before, &self.counters);
-        }
-        if progressed {
-            cluster.state.changed();
-            self.epoch += 1;
-            self.idle_jumps = 0;
         }
         Ok(progressed)
     }
@@ -565,6 +489,7 @@ fn run_fragment<const TRACED: bool>(
     epoch: u64,
 ) -> Result<u64, Box<Fault>> {
     let program = context.program;
+    let watched = context.world.scheduler.watches();
     let mut instructions = 0;
     // Its last turn may have ended where others wait for it.
     if !context.warp.fragments.is_empty() {
@@ -590,12 +515,14 @@ fn run_fragment<const TRACED: bool>(
         let before = TRACED.then(|| Reading::of(context.counters));
         let flow = if lanes == 0 { Flow::Next } else { (op.run)(context, op)? };
         // What waits runs again, and counts then.
+        let mut turn_ends = false;
         if flow != Flow::Blocked {
             context.counters.issued[op.class as usize] += 1;
             context.counters.active_lanes[op.class as usize] += lanes;
             if let (Some(recorder), Some(before)) = (&mut context.cluster.trace, &before) {
                 recorder.issue(context.warp_number, op.class, op.line, before, context.counters);
             }
+            turn_ends = watched && lanes != 0 && context.world.scheduler.after(op.class);
         }
         match flow {
             Flow::Next => context.fragment.pc += 1,
@@ -617,7 +544,7 @@ fn run_fragment<const TRACED: bool>(
                 context.fragment.pc += 1;
             }
         }
-        if instructions >= turn {
+        if instructions >= turn || turn_ends {
             return Ok(instructions);
         }
         if !context.warp.fragments.is_empty() && schedule::gives_way(context, keep) {

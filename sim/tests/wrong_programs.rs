@@ -25,7 +25,7 @@ mod marked_programs;
 
 use marked_programs::{Header, Program, corpus, failures};
 use rorqual_sim::launch_file::{FileOutcome, LaunchFile, run};
-use rorqual_sim::{Options, Report, Rule};
+use rorqual_sim::{Options, Report, Rule, Schedule};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ const BUDGET: u64 = 5_000_000;
 const REPORT: &str = "// report: ";
 
 /// What the comments of a program ask for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Directives {
     launch: LaunchFile,
     seeds: u64,
@@ -140,7 +140,7 @@ fn check(program: &Program, folder: &Path, bless: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that the corrected twin runs clean.
+/// Checks that the corrected twin runs clean, under stress too.
 fn check_twin(program: &Program) -> Result<(), String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_corrected");
     std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
@@ -148,9 +148,14 @@ fn check_twin(program: &Program) -> Result<(), String> {
     std::fs::write(folder.join(format!("{}.ptx", twin.kernel)), &twin.text)
         .map_err(|error| error.to_string())?;
     let directives = directives(&twin)?;
-    for seed in 0..seeds_or(TWIN_SEEDS) {
+    let plain = (0..seeds_or(TWIN_SEEDS)).map(|seed| (seed, Schedule::default()));
+    for (seed, schedule) in plain.chain((0..).zip(Schedule::stress())) {
+        let options = Options { schedule, ..directives.options.clone() };
+        let directives = Directives { options, ..directives.clone() };
         if let [report, ..] = &directives.run(&folder, seed)?.reports[..] {
-            return Err(format!("is found wrong when corrected, with seed {seed}:\n{report}"));
+            return Err(format!(
+                "is found wrong when corrected, with seed {seed} and schedule {schedule}:\n{report}"
+            ));
         }
     }
     Ok(())

@@ -96,6 +96,7 @@ impl Atomic {
             observe::strong_reads(context, &addresses, self.space, self.semantics);
         }
         observe::strong_writes(context, &addresses, self.space, self.semantics, true);
+        super::older::before_write(context, &addresses, self.space, whole, true);
         context.counters.atomic_bytes += lane_count(context.mask) * u64::from(whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
@@ -133,6 +134,7 @@ impl Atomic {
                 }
             }
         }
+        super::older::after_write(context, &addresses, self.space, whole, true);
         Ok(Flow::Next)
     }
 

@@ -9,6 +9,7 @@ use crate::cluster::{Asynchronous, ClusterState, Progress, rank_of};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::decode::AddressSource;
+use crate::exec::landing::{Landing, Target};
 use crate::flight::BulkFlight;
 use crate::grid::Grid;
 use crate::memory::{MemoryError, SHARED_RANK_SHIFT, SharedMemory, Window, classify};
@@ -230,14 +231,6 @@ fn observe_store(
     race.access_ranges(&write, true, Region::Global, written.iter().copied())
 }
 
-/// Delivers bytes to an mbarrier.
-fn complete(cluster: &mut ClusterState, mbarrier: u32, bytes: u32) -> Result<(), Box<Fault>> {
-    let barrier = cluster.mbarrier(mbarrier)?;
-    barrier.in_flight -= 1;
-    barrier.complete_transactions(bytes)?;
-    Ok(())
-}
-
 /// Two CTAs' shared memories: the source's to read, the destination's to write.
 fn with_two<R>(
     cluster: &mut ClusterState,
@@ -356,6 +349,12 @@ impl BulkCopy {
                     bytes,
                     mbarrier: signal,
                     reduce: self.reduce,
+                    // Reductions are atomic element by element; they land at once.
+                    landing: Landing::new(if self.reduce.is_none() {
+                        context.world.scheduler.shreds()
+                    } else {
+                        None
+                    }),
                 };
                 let kind =
                     if self.direction == Direction::Load { CopyKind::Load } else { CopyKind::Exchange };
@@ -377,6 +376,7 @@ struct BulkLoad {
     bytes: u32,
     mbarrier: u32,
     reduce: Option<(ReduceOp, ReduceType)>,
+    landing: Landing,
 }
 
 impl Asynchronous for BulkLoad {
@@ -386,35 +386,37 @@ impl Asynchronous for BulkLoad {
         grid: &Grid<'_>,
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
-        let Self { source, destination, bytes, .. } = *self;
-        match (self.direction, self.reduce) {
-            (Direction::Load, _) => {
-                let shared = &mut cluster.cta_of(destination)?.shared;
-                bulk::load_bulk(grid.global(), source, shared, destination, bytes)
-                    .map_err(|error| fault(&error))?;
-                counters.global_read_bytes += u64::from(bytes);
-                counters.bulk_loads += 1;
-                counters.bulk_loaded_bytes += u64::from(bytes);
+        let Self { direction, source, destination, bytes, mbarrier, reduce, .. } = *self;
+        let target = Target { address: destination, bytes, mbarrier };
+        self.landing.advance(cluster, target, |cluster| {
+            match (direction, reduce) {
+                (Direction::Load, _) => {
+                    let shared = &mut cluster.cta_of(destination)?.shared;
+                    bulk::load_bulk(grid.global(), source, shared, destination, bytes)
+                        .map_err(|error| fault(&error))?;
+                    counters.global_read_bytes += u64::from(bytes);
+                    counters.bulk_loads += 1;
+                    counters.bulk_loaded_bytes += u64::from(bytes);
+                }
+                (_, None) => {
+                    counters.bulk_exchanges += 1;
+                    counters.bulk_exchanged_bytes += u64::from(bytes);
+                    let source = to_shared(source);
+                    with_two(cluster, source, destination, |from, to| {
+                        bulk::copy_bulk(from, source, to, destination, bytes)
+                    })?;
+                }
+                (_, Some((op, ty))) => {
+                    counters.bulk_exchanges += 1;
+                    counters.bulk_exchanged_bytes += u64::from(bytes);
+                    let source = to_shared(source);
+                    with_two(cluster, source, destination, |from, to| {
+                        bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
+                    })?;
+                }
             }
-            (_, None) => {
-                counters.bulk_exchanges += 1;
-                counters.bulk_exchanged_bytes += u64::from(bytes);
-                let source = to_shared(source);
-                with_two(cluster, source, destination, |from, to| {
-                    bulk::copy_bulk(from, source, to, destination, bytes)
-                })?;
-            }
-            (_, Some((op, ty))) => {
-                counters.bulk_exchanges += 1;
-                counters.bulk_exchanged_bytes += u64::from(bytes);
-                let source = to_shared(source);
-                with_two(cluster, source, destination, |from, to| {
-                    bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
-                })?;
-            }
-        }
-        complete(cluster, self.mbarrier, bytes)?;
-        Ok(Progress::Done)
+            Ok(bytes)
+        })
     }
 }
 
@@ -549,6 +551,7 @@ impl TensorCopy {
                     rank: used.len(),
                     shared: in_window(address, rank),
                     mbarrier: signal,
+                    landing: Landing::new(context.world.scheduler.shreds()),
                 };
                 trace_load(context, CopyKind::Load, work.shared, spec.shared_bytes(), signal)?;
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
@@ -567,6 +570,7 @@ struct TensorLoad {
     rank: usize,
     shared: u32,
     mbarrier: u32,
+    landing: Landing,
 }
 
 impl Asynchronous for TensorLoad {
@@ -576,17 +580,20 @@ impl Asynchronous for TensorLoad {
         grid: &Grid<'_>,
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
-        let coordinates = &self.coordinates[..self.rank];
-        let shared = &mut cluster.cta_of(self.shared)?.shared;
-        let bytes = bulk::load_tile(&self.spec, coordinates, grid.global(), shared, self.shared)
-            .map_err(|error| fault(&error))?;
-        let inside = bulk::inside_bytes(&self.spec, coordinates);
-        counters.out_of_bounds_bytes += u64::from(bytes - inside);
-        counters.global_read_bytes += u64::from(inside);
-        counters.bulk_loads += 1;
-        counters.bulk_loaded_bytes += u64::from(bytes);
-        complete(cluster, self.mbarrier, bytes)?;
-        Ok(Progress::Done)
+        let Self { spec, coordinates, shared: address, mbarrier, .. } = self;
+        let (coordinates, address) = (&coordinates[..self.rank], *address);
+        let target = Target { address, bytes: spec.shared_bytes(), mbarrier: *mbarrier };
+        self.landing.advance(cluster, target, |cluster| {
+            let shared = &mut cluster.cta_of(address)?.shared;
+            let bytes = bulk::load_tile(spec, coordinates, grid.global(), shared, address)
+                .map_err(|error| fault(&error))?;
+            let inside = bulk::inside_bytes(spec, coordinates);
+            counters.out_of_bounds_bytes += u64::from(bytes - inside);
+            counters.global_read_bytes += u64::from(inside);
+            counters.bulk_loads += 1;
+            counters.bulk_loaded_bytes += u64::from(bytes);
+            Ok(bytes)
+        })
     }
 }
 

@@ -318,7 +318,7 @@ impl Test {
         }
         // The answer may come before the phase is complete: by the clock, and now and then by chance.
         let gives_up = std::mem::take(&mut context.fragment.timed_out)
-            || self.may_wait && done == 0 && context.world.random.below(16) == 0;
+            || self.may_wait && done == 0 && context.world.scheduler.gives_up();
         if done == 0 && self.may_wait && !gives_up {
             context.counters.mbarrier_waits_blocked += 1;
             let (address, phase) = awaited.expect("at least one lane is active");

@@ -2,6 +2,7 @@
 
 use super::access::{self, Access, lane_fault};
 use super::observe;
+use super::older::{self, OlderValues};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
 use crate::counters::{Class, Counters};
@@ -86,12 +87,17 @@ impl Load {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        let may_be_older = self.semantics.strong.is_some() && self.components.len() == 1;
+        let older = if may_be_older { older::values(context, &addresses, self.space, whole) } else { None };
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let Some(to) = component.operand else { continue };
             if component.slots == 1 {
                 let mut values = [0u32; 32];
                 let defined = access::load(context, &addresses, access, &mut values)?;
+                if let Some(older) = &older {
+                    older.replace(&mut values, |bits| bits as u32);
+                }
                 if self.signed && self.bytes < 4 {
                     self.extend_narrow(&mut values);
                 }
@@ -99,6 +105,9 @@ impl Load {
             } else {
                 let mut values = [0u64; 32];
                 let defined = access::load(context, &addresses, access, &mut values)?;
+                if let Some(older) = &older {
+                    older.replace(&mut values, |bits| bits as u64);
+                }
                 if self.signed && self.bytes < 8 {
                     let shift = 64 - self.bytes * 8;
                     values = values.map(|value| ((value << shift).cast_signed() >> shift).cast_unsigned());
@@ -107,7 +116,13 @@ impl Load {
             }
         }
         observe::lanes(context, &addresses, self.space, whole, touch)?;
+        let mask = context.mask;
+        context.mask &= !older.as_ref().map_or(0, OlderValues::lanes);
         observe::strong_reads(context, &addresses, self.space, self.semantics);
+        context.mask = mask;
+        if let Some(older) = older {
+            older.observe(context, self.semantics);
+        }
         Ok(Flow::Next)
     }
 
@@ -178,6 +193,7 @@ impl Store {
         };
         let touch = Touch { strong: self.semantics.strong, scalar_bytes: self.bytes, ..Touch::WRITE };
         observe::store(context, &addresses, self.space, whole, touch, &byte)?;
+        older::before_write(context, &addresses, self.space, whole, self.semantics.strong.is_some());
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let undefined = context.taint(component.operand)?;
@@ -190,6 +206,7 @@ impl Store {
             }
         }
         observe::strong_writes(context, &addresses, self.space, self.semantics, false);
+        older::after_write(context, &addresses, self.space, whole, self.semantics.strong.is_some());
         Ok(Flow::Next)
     }
 }

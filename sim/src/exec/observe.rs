@@ -223,7 +223,7 @@ fn spaces(addresses: &[u64; 32], space: Space, mask: u32) -> (u32, u32) {
 }
 
 /// Where a strong access of a lane leads, and its address there.
-fn strong_target(context: &Context<'_>, address: u64, space: Space) -> Option<(Region, u64)> {
+pub(super) fn strong_target(context: &Context<'_>, address: u64, space: Space) -> Option<(Region, u64)> {
     match (space, classify(address)) {
         (Space::Global, _) | (Space::Generic, Window::Global) => Some((Region::Global, address)),
         (Space::Shared | Space::SharedCluster, _) => {

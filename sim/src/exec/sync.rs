@@ -135,10 +135,20 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn memory_fence(&mut self, instruction: &Instruction) -> Decoded {
+    /// `fence`, and `membar`, which is `fence.sc` (PTX ISA 9.7.14.5).
+    fn memory_fence(&mut self, instruction: &Instruction, is_sequential: bool) -> Decoded {
         let default = Semantics { strong: Some(Scope::Cta), acquire: true, release: true };
         let semantics = Semantics::of(instruction, default);
-        self.fence_like(move |race, actor| race.fence(actor, semantics))
+        self.emit_with(Class::Barrier, move |context| {
+            if let Some((race, actor)) = context.race(context.mask) {
+                race.fence(&actor, semantics);
+                if is_sequential && let Some(history) = &mut context.world.history {
+                    history.fence(&actor);
+                }
+            }
+            Ok(Flow::Next)
+        });
+        Ok(())
     }
 }
 
@@ -191,11 +201,11 @@ impl ExecSync for Decoder<'_> {
     }
 
     fn membar(&mut self, instruction: &Instruction) -> Decoded {
-        self.memory_fence(instruction)
+        self.memory_fence(instruction, true)
     }
 
     fn fence(&mut self, instruction: &Instruction) -> Decoded {
-        self.memory_fence(instruction)
+        self.memory_fence(instruction, instruction.has(Modifier::Sc))
     }
 
     fn fence_mbarrier_init(&mut self, _: &Instruction) -> Decoded {

@@ -16,6 +16,7 @@
 
 pub mod clock;
 pub mod footprint;
+pub mod older;
 pub mod record;
 pub mod scope;
 pub mod shadow;

@@ -2,7 +2,7 @@
 
 use super::clock::{Agent, AgentKind, Knowledge};
 use super::scope::{Scope, Semantics};
-use super::warp_view::{Debt, Released};
+use super::warp_view::{Debt, Released, WarpView};
 use super::{Actor, ClusterView, RaceDetector, Region, running};
 use crate::report::{Fault, Rule};
 use rustc_hash::FxHashMap;
@@ -142,6 +142,23 @@ impl Releases {
                 None => carried.push(new),
             }
         }
+    }
+}
+
+/// Lanes learn what a write that they have read carries: at once if they acquire, else at their next acquiring fence.
+pub(super) fn take_over(
+    warp: &mut WarpView,
+    actor: &Actor,
+    carried: &[Released],
+    scope: Scope,
+    acquires: bool,
+) {
+    if acquires {
+        for released in carried {
+            warp.acquire(actor.lanes, scope, actor.place, released, actor.line);
+        }
+    } else {
+        warp.hear(actor.lanes.trailing_zeros(), carried);
     }
 }
 
@@ -334,14 +351,19 @@ impl RaceDetector {
             Region::Global => &self.released,
         };
         let Some(carried) = releases.0.get(&address) else { return };
-        let warp = &mut cluster.warps[actor.warp as usize];
-        if semantics.acquire {
-            for released in carried {
-                warp.acquire(actor.lanes, scope, actor.place, released, actor.line);
+        take_over(&mut cluster.warps[actor.warp as usize], actor, carried, scope, semantics.acquire);
+    }
+
+    /// What the last strong writes of a location carry.
+    pub(super) fn carried(&self, actor: &Actor, region: Region, address: u64) -> Vec<Released> {
+        let releases = match region {
+            Region::Shared { .. } => {
+                let cluster = self.clusters.get(actor.place.cluster as usize).and_then(Option::as_deref);
+                cluster.map(|cluster| &cluster.synchronisers.released)
             }
-        } else {
-            warp.hear(actor.lanes.trailing_zeros(), carried);
-        }
+            Region::Global => Some(&self.released),
+        };
+        releases.and_then(|releases| releases.0.get(&address)).cloned().unwrap_or_default()
     }
 
     /// A lane is about to write a location by a strong access, or a read-modify-write.
