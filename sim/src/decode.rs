@@ -181,6 +181,9 @@ pub enum Place {
     Register(Register),
 }
 
+/// Slots of a row of scratch registers: one each of 1, 2 and 4 slots, in this order.
+const SCRATCH_ROW_SLOTS: usize = 7;
+
 /// Function pointers: number of the function times 16 plus this.
 pub const FUNCTION_BASE: u64 = 0x0000_5000_0000_0000;
 
@@ -200,8 +203,10 @@ pub struct Decoder<'m> {
     module_places: &'m [Option<Place>],
     label_at: Vec<Option<u32>>,
     fixups: Vec<(usize, Label)>,
-    scratch_slots: usize,
-    most_scratch_slots: usize,
+    /// Scratch registers of the current instruction that have 1, 2 and 4 slots.
+    scratch_registers: [usize; 3],
+    /// Rows of scratch registers that an instruction has needed so far.
+    scratch_rows: usize,
     guard: Guard,
     line: u32,
     /// The statements behind the current instruction.
@@ -280,8 +285,8 @@ impl<'m> Decoder<'m> {
             module_places,
             label_at: vec![None; function.labels.len()],
             fixups: Vec::new(),
-            scratch_slots: 0,
-            most_scratch_slots: 0,
+            scratch_registers: [0; 3],
+            scratch_rows: 0,
             guard: Guard::NONE,
             line: 0,
             following: &[],
@@ -303,7 +308,7 @@ impl<'m> Decoder<'m> {
     pub fn instruction(&mut self, instruction: &Instruction) {
         use rorqual_ptx::table::Exec;
         self.line = instruction.position.line;
-        self.scratch_slots = 0;
+        self.scratch_registers = [0; 3];
         self.guard = instruction.guard.map_or(Guard::NONE, |guard| {
             Guard::new(self.allocation.slot_of[guard.register.0 as usize], guard.negated)
         });
@@ -332,7 +337,7 @@ impl<'m> Decoder<'m> {
             let target = self.label_at[label.0 as usize].expect("the parser resolves labels");
             self.code[at].immediate = u64::from(target);
         }
-        self.most_scratch_slots
+        self.scratch_rows * SCRATCH_ROW_SLOTS
     }
 
     /// Adds a micro-operation.
@@ -393,10 +398,13 @@ impl<'m> Decoder<'m> {
     ///
     /// If the frame is full.
     pub fn scratch(&mut self, slots: usize) -> Result<Destination, Unsupported> {
-        // Pairs start at even offsets only by convention of the pools; scratch needs no alignment.
-        let at = self.allocation.slots + self.scratch_slots;
-        self.scratch_slots += slots;
-        self.most_scratch_slots = self.most_scratch_slots.max(self.scratch_slots);
+        // A slot is always of one width: lanes of a wider register lie over other lanes of a narrower one, and lanes that
+        // run apart may be in the middle of different instructions.
+        let width = slots.trailing_zeros() as usize;
+        let row = self.scratch_registers[width];
+        self.scratch_registers[width] += 1;
+        self.scratch_rows = self.scratch_rows.max(row + 1);
+        let at = self.allocation.slots + row * SCRATCH_ROW_SLOTS + slots - 1;
         u16::try_from(at)
             .ok()
             .filter(|at| *at < 0x7fe0)

@@ -312,7 +312,7 @@ impl<'a> Domain<'a> {
                     collective: Collective::default(),
                     flight: Flight::default(),
                     cluster_arrived: 0,
-                    cluster_phase: 0,
+                    cluster_phases: [0; 32],
                     register_limit: limit,
                     carry: 0,
                     undefined_carry: u32::MAX,

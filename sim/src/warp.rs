@@ -183,8 +183,8 @@ pub struct Warp {
     pub flight: crate::flight::Flight,
     /// Lanes that have arrived at the cluster barrier and not yet waited.
     pub cluster_arrived: u32,
-    /// The cluster barrier's phase in which they arrived.
-    pub cluster_phase: u64,
+    /// The cluster barrier's phase in which each of them arrived.
+    pub cluster_phases: [u64; 32],
     /// Registers a thread may use, as `setmaxnreg` changes it.
     pub register_limit: u32,
     /// The carry of the condition code: the lanes where it is set.

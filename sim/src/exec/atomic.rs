@@ -332,7 +332,7 @@ impl ExecAtomic for Decoder<'_> {
                     if wide { context.u64(operand)[lane] } else { u64::from(context.u32(operand)[lane]) };
                 let span = (addresses[lane], ty.bytes());
                 super::bulk_copy::announce_remote(context, span, mbarriers[lane])?;
-                super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], true)?;
+                super::observe_copies::observe_remote(context, lane, span, mbarriers[lane], true)?;
                 let work = AsyncReduction {
                     address: addresses[lane],
                     bytes: ty.bytes(),

@@ -1,6 +1,7 @@
 //! Barriers of the CTA and of the cluster (PTX ISA 9.7.15.1, 9.7.15.3): the state machines are in
 //! [`barrier`](crate::barrier), here is how warps come to them.
 
+use super::control::split_off_rest;
 use crate::barrier::{Arrival, CtaWarps};
 use crate::context::Context;
 use crate::decode::PredicateSource;
@@ -179,13 +180,13 @@ pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool, releases: bool) 
     }
     context.warp.cluster_arrived |= mask;
     let phase = context.cluster.barrier.phase;
+    context.active().for_each(|lane| context.warp.cluster_phases[lane] = phase);
     if let Some((race, actor)) = context.race(mask) {
         race.arrive_at_cluster(&actor, phase, releases);
     }
     if let Some(mut trace) = context.trace() {
         trace.arrive_at_cluster(phase);
     }
-    context.warp.cluster_phase = context.cluster.barrier.phase;
     context.cluster.barrier.arrived += mask.count_ones();
     context.cluster.complete_cluster_barrier();
     context.cluster.changed();
@@ -212,7 +213,16 @@ pub fn cluster_wait(context: &mut Context<'_>, aligned: bool) -> Step {
             ),
         )));
     }
-    let phase = context.warp.cluster_phase;
+    // Lanes that run apart may have come here after different arrivals: the earliest go first.
+    let phases = context.warp.cluster_phases;
+    let phase = context.active().map(|lane| phases[lane]).min().unwrap_or(0);
+    let together =
+        context.active().filter(|&lane| phases[lane] == phase).fold(0, |set, lane| set | 1 << lane);
+    if together != context.mask {
+        split_off_rest(context, 1);
+        context.mask = together;
+        split_off_rest(context, 0);
+    }
     context.warp.cluster_arrived &= !context.mask;
     if let Some((race, actor)) = context.race(context.mask) {
         race.wait_at_cluster(&actor, phase);

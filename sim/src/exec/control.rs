@@ -91,11 +91,12 @@ pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault
         }
     }
     // A thread that arrived and exits without waiting has been counted; it must not count twice.
-    let arrived = (warp.cluster_arrived & lanes).count_ones();
     let barrier = &mut context.cluster.barrier;
-    if warp.cluster_phase == barrier.phase {
-        barrier.arrived -= arrived.min(barrier.arrived);
-    }
+    let waited_for = |lane: &usize| {
+        (warp.cluster_arrived & lanes) >> lane & 1 == 1 && warp.cluster_phases[*lane] == barrier.phase
+    };
+    let arrived = (0..32).filter(waited_for).count() as u32;
+    barrier.arrived -= arrived.min(barrier.arrived);
     context.cluster.complete_cluster_barrier();
     context.cluster.changed();
     Ok(())

@@ -531,7 +531,7 @@ impl ExecMemory for Decoder<'_> {
                 }
                 let span = (addresses[lane], data.len() as u32);
                 super::bulk_copy::announce_remote(context, span, mbarriers[lane])?;
-                super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], false)?;
+                super::observe_copies::observe_remote(context, lane, span, mbarriers[lane], false)?;
                 let work = AsyncStore { address: addresses[lane], data, flags, mbarrier: mbarriers[lane] };
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }

@@ -22,6 +22,7 @@ pub mod mbarrier;
 pub mod memory;
 pub mod mma;
 pub mod observe;
+pub mod observe_copies;
 pub mod older;
 pub mod printf;
 pub mod special;
