@@ -4,10 +4,11 @@
 //! lets the agent go on. A load or exchange signals its mbarrier when done; a store first has read its source (which
 //! `wait_group.read` waits for), then has written.
 
+use super::link;
 use crate::bulk::{self, BulkError, ReduceOp, ReduceType};
 use crate::cluster::{Asynchronous, ClusterState, Progress, rank_of};
 use crate::context::Context;
-use crate::counters::Counters;
+use crate::counters::{Counters, LinkUse};
 use crate::decode::AddressSource;
 use crate::flight::BulkFlight;
 use crate::grid::Grid;
@@ -263,6 +264,8 @@ pub struct BulkCopy {
     pub multicast: Option<Source>,
     /// What a reduction does.
     pub reduce: Option<(ReduceOp, ReduceType)>,
+    /// Whether the destination is a multicast object.
+    pub multimem: bool,
 }
 
 impl BulkCopy {
@@ -283,18 +286,12 @@ impl BulkCopy {
             let (destination, source, bytes) = (destinations[lane], sources[lane], sizes[lane]);
             bulk::check_bulk(source, destination, u64::from(bytes)).map_err(|error| fault(&error))?;
             if self.direction == Direction::Store {
-                let work = BulkStore {
-                    source: to_shared(source),
-                    destination,
-                    bytes,
-                    reduce: self.reduce,
-                    data: None,
-                    line: context.line,
-                };
+                let destinations_of_lane = self.destinations(context, destination, bytes)?;
                 let alike =
                     lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
                 if let Some(lanes) = alike {
-                    let written = [(destination, bytes.into())];
+                    let written = destinations_of_lane.iter().map(|(_, start)| (*start, bytes.into()));
+                    let written: Vec<(u64, u64)> = written.collect();
                     observe_store(
                         context,
                         lanes,
@@ -303,7 +300,18 @@ impl BulkCopy {
                         self.reduce.is_some(),
                     )?;
                 }
-                submit_store(context, lane, Box::new(work));
+                for (device, destination) in destinations_of_lane {
+                    let work = BulkStore {
+                        source: to_shared(source),
+                        device,
+                        destination,
+                        bytes,
+                        reduce: self.reduce,
+                        data: None,
+                        line: context.line,
+                    };
+                    submit_store(context, lane, Box::new(work));
+                }
                 continue;
             }
             let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
@@ -337,6 +345,20 @@ impl BulkCopy {
         context.cluster.changed();
         Ok(Flow::Next)
     }
+
+    /// Where a store goes: as which device, to what address. Every replica of a multicast object is one.
+    fn destinations(
+        &self,
+        context: &Context<'_>,
+        destination: u64,
+        bytes: u32,
+    ) -> Result<Vec<(u32, u64)>, Box<Fault>> {
+        if !self.multimem {
+            return Ok(vec![(context.grid.device, destination)]);
+        }
+        let replicas = context.grid.global().replicas(destination, bytes.into());
+        Ok(replicas.map_err(|error| memory_fault(&error))?.iter().collect())
+    }
 }
 
 /// A bulk copy into shared memory under way.
@@ -363,6 +385,7 @@ impl Asynchronous for BulkLoad {
                 let shared = &mut cluster.cta_of(destination)?.shared;
                 bulk::load_bulk(grid.global(), source, shared, destination, bytes)
                     .map_err(|error| fault(&error))?;
+                link::copy(grid, counters, source, bytes.into(), LinkUse::BulkRead);
                 counters.global_read_bytes += u64::from(bytes);
                 counters.bulk_loads += 1;
                 counters.bulk_loaded_bytes += u64::from(bytes);
@@ -393,6 +416,8 @@ impl Asynchronous for BulkLoad {
 #[derive(Debug)]
 struct BulkStore {
     source: u32,
+    /// The device that sees the destination.
+    device: u32,
     destination: u64,
     bytes: u32,
     reduce: Option<(ReduceOp, ReduceType)>,
@@ -409,20 +434,20 @@ impl Asynchronous for BulkStore {
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
         let Self { source, destination, bytes, line, .. } = *self;
+        let global = grid.memory.device(self.device);
         if let Some((op, ty)) = self.reduce {
             let shared = &cluster.cta_of(source)?.shared;
-            bulk::reduce_bulk_global(shared, source, grid.global(), destination, bytes, op, ty, line)
+            bulk::reduce_bulk_global(shared, source, global, destination, bytes, op, ty, line)
                 .map_err(|error| fault(&error))?;
         } else if let Some((data, flags)) = &self.data {
-            grid.global()
-                .write_range(destination, data, flags, line)
-                .map_err(|error| memory_fault(&error))?;
+            global.write_range(destination, data, flags, line).map_err(|error| memory_fault(&error))?;
         } else {
             let shared = &cluster.cta_of(source)?.shared;
             let (data, flags) = shared.range(source, bytes).map_err(|error| memory_fault(&error))?;
             self.data = Some((data.to_vec(), flags.to_vec()));
             return Ok(Progress::Read);
         }
+        link::copy(grid, counters, destination, bytes.into(), LinkUse::BulkWrite);
         counters.global_written_bytes += u64::from(bytes);
         counters.bulk_stores += 1;
         counters.bulk_stored_bytes += u64::from(bytes);
@@ -548,6 +573,7 @@ impl Asynchronous for TensorLoad {
             .map_err(|error| fault(&error))?;
         let inside = bulk::inside_bytes(&self.spec, coordinates);
         counters.out_of_bounds_bytes += u64::from(bytes - inside);
+        link::copy(grid, counters, self.spec.address, inside.into(), LinkUse::BulkRead);
         counters.global_read_bytes += u64::from(inside);
         counters.bulk_loads += 1;
         counters.bulk_loaded_bytes += u64::from(bytes);
@@ -588,6 +614,7 @@ impl Asynchronous for TensorStore {
             }
         };
         let written = written.map_err(|error| fault(&error))?;
+        link::copy(grid, counters, self.spec.address, written.into(), LinkUse::BulkWrite);
         counters.global_written_bytes += u64::from(written);
         counters.bulk_stores += 1;
         counters.bulk_stored_bytes += u64::from(written);

@@ -1,10 +1,10 @@
 //! Moves, loads, stores and cache control (PTX ISA 9.7.10): decoding, and the code of moves.
 
 use super::access::{self, Access, lane_fault};
-use super::observe;
+use super::{link, observe};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
-use crate::counters::{Class, Counters};
+use crate::counters::{Class, Counters, LinkUse};
 use crate::decode::{AddressSource, Decoded, Decoder, Unsupported};
 use crate::grid::Grid;
 use crate::liveness::slots_of;
@@ -81,6 +81,7 @@ impl Load {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        link::lanes(context, &addresses, self.space, whole, LinkUse::Read);
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let Some(to) = component.operand else { continue };
@@ -163,6 +164,7 @@ impl Store {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        link::lanes(context, &addresses, self.space, whole, LinkUse::Write);
         let byte = |context: &Context<'_>, lane: usize, byte: u32| {
             let component = &self.components[(byte / self.bytes) as usize];
             let word = match component.slots {

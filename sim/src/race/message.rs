@@ -2,6 +2,7 @@
 
 use super::Region;
 use super::record::{Path, Record, Records};
+use super::scope::Scope;
 use crate::report::{Fault, Rule, lanes as name_lanes};
 use std::fmt::Write;
 
@@ -100,7 +101,9 @@ fn whose(conflict: &Conflict<'_>) -> String {
     let lanes = name_lanes(records.lanes_at(earlier, *address));
     let started =
         if earlier.path == Path::Generic { format!("by {lanes} of") } else { "started by".to_owned() };
-    let warp = if earlier.agent.cluster != now.agent.cluster {
+    let warp = if earlier.device != now.device {
+        format!("warp {} of device {}", earlier.warp, earlier.device)
+    } else if earlier.agent.cluster != now.agent.cluster {
         format!("warp {} of another cluster", earlier.warp)
     } else if earlier.cta != now.cta {
         format!("warp {} of CTA rank {}", earlier.warp, earlier.cta)
@@ -121,6 +124,10 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
         Region::Global => "global",
     };
     let line = earlier.line;
+    if let (Path::Generic, Path::Generic, Some(narrow)) = (earlier.path, now.path, narrow_scope(earlier, now))
+    {
+        return narrow;
+    }
     match earlier.path {
         Path::Generic if now.path.is_async_proxy() && *happened_before => {
             format!("it happened before, but needs fence.proxy.async.{space} after line {line}")
@@ -133,6 +140,10 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
         }
         Path::Generic if earlier.agent == now.agent => {
             "the lanes run apart: needs bar.warp.sync between them".to_owned()
+        }
+        Path::Generic if earlier.device != now.device => {
+            "nothing orders the two devices: needs a release and an acquire of .sys scope between them"
+                .to_owned()
         }
         Path::Generic if earlier.agent.cluster != now.agent.cluster => {
             "nothing orders the two CTAs: needs a release and an acquire of .gpu scope between them"
@@ -153,12 +164,30 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
                 "needs cp.async.bulk.wait_group without .read after line {line}, by the thread that started it"
             )
         }
+        Path::Bulk if earlier.device != now.device => format!(
+            "needs a wait for the copy of line {line}, then a release and an acquire of .sys scope between the two devices"
+        ),
         Path::Bulk => format!(
             "needs the copy of line {line} to be waited for by the thread that started it \
              (cp.async.bulk.wait_group.read for a store, its mbarrier for a load)"
         ),
         Path::Matrix => format!("needs wgmma.wait_group for the product of line {line}"),
     }
+}
+
+/// Of two strong accesses, the one whose scope leaves out the thread of the other.
+fn narrow_scope(earlier: &Record, now: &Record) -> Option<String> {
+    let (mine, theirs) = (now.strong?, earlier.strong?);
+    let (scope, line) = if theirs <= mine { (theirs, earlier.line) } else { (mine, now.line) };
+    let (far, needed) = if earlier.device != now.device {
+        ("on another device", Scope::Sys)
+    } else if earlier.agent.cluster != now.agent.cluster {
+        ("in another cluster", Scope::Gpu)
+    } else {
+        ("in another CTA", Scope::Cluster)
+    };
+    let (scope, needed) = (scope.name(), needed.name());
+    Some(format!("the scope of line {line} is {scope}, and the other thread is {far}: needs {needed}"))
 }
 
 fn synchronisation(record: &Record, here: &str) -> String {
