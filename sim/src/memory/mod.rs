@@ -45,7 +45,7 @@ pub const GLOBAL_END: u64 = 0x0000_8000_0000_0000;
 /// First address of multicast objects.
 pub const MULTICAST_BASE: u64 = 0x0000_7e00_0000_0000;
 /// The address after multicast objects.
-pub const MULTICAST_END: u64 = GLOBAL_BASE;
+pub const MULTICAST_END: u64 = 0x0000_7e80_0000_0000;
 /// Binary logarithm of the address range of a device.
 pub const DEVICE_SHIFT: u32 = 36;
 /// The devices that have an address range.
