@@ -180,6 +180,8 @@ pub struct Mbarrier {
     pub last_arrival: u32,
     /// Asynchronous operations under way that will signal it.
     pub in_flight: u32,
+    /// The first phase that completed while operations were under way: from there on it says nothing of them.
+    pub overtaken: Option<u64>,
 }
 
 impl Mbarrier {
@@ -200,6 +202,7 @@ impl Mbarrier {
             line,
             last_arrival: 0,
             in_flight: 0,
+            overtaken: None,
         })
     }
 
@@ -328,6 +331,9 @@ impl Mbarrier {
     fn complete_if_done(&mut self) -> bool {
         let done = self.pending == 0 && self.transactions == 0;
         if done {
+            if self.in_flight > 0 {
+                self.overtaken.get_or_insert(self.phase);
+            }
             self.phase += 1;
             self.pending = self.expected;
         }
@@ -385,6 +391,20 @@ mod tests {
         assert!(barrier.arrive_drop(1, 9).is_err());
         assert!(barrier.expect_transactions(MBARRIER_MAX).is_ok());
         assert!(barrier.expect_transactions(1).is_err());
+    }
+
+    #[test]
+    fn an_mbarrier_notes_what_its_phase_has_overtaken() {
+        let mut barrier = Mbarrier::new(1, 1).unwrap();
+        barrier.in_flight = 1;
+        barrier.expect_transactions(16).unwrap();
+        barrier.arrive(1, 2).unwrap();
+        barrier.in_flight = 0;
+        assert!(barrier.complete_transactions(16).unwrap());
+        assert_eq!(barrier.overtaken, None);
+        barrier.in_flight = 2;
+        assert!(barrier.arrive(1, 3).unwrap() && barrier.arrive(1, 4).unwrap());
+        assert_eq!((barrier.phase, barrier.overtaken), (3, Some(1)));
     }
 
     #[test]

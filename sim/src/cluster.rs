@@ -53,7 +53,7 @@ pub struct Warpgroup {
 /// How far an asynchronous operation has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It has read its source, and goes on.
+    /// It has read its source, or part of it has landed; it goes on.
     Read,
     /// It is done.
     Done,
@@ -110,6 +110,8 @@ pub struct ClusterState {
     pub epoch: u64,
     /// Decoded operand panels of matrix instructions, reused while shared memory keeps its bytes.
     pub panels: crate::exec::wgmma::PanelCache,
+    /// Records what happens, if this is the cluster to trace.
+    pub trace: Option<Box<crate::trace::Recorder>>,
 }
 
 /// A cluster with its warps.
@@ -206,6 +208,11 @@ impl ClusterState {
             self.barrier.phase += 1;
             self.barrier.arrived = 0;
         }
+    }
+
+    /// What was recorded, if this is the cluster to trace.
+    pub fn take_trace(&mut self) -> Option<Box<crate::trace::Recording>> {
+        self.trace.take().map(|recorder| Box::new(recorder.finish()))
     }
 
     /// Tells waiting warps that something changed.

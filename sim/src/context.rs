@@ -47,14 +47,16 @@ pub const fn mix(value: u64) -> u64 {
 pub struct World {
     /// Virtual nanoseconds, also cycles.
     pub time: u64,
-    /// Chance.
-    pub random: Random,
+    /// Decides what the PTX ISA leaves open.
+    pub scheduler: crate::schedule::Scheduler,
     /// Warp instructions issued.
     pub instructions: u64,
     /// Bytes that registers, local and shared memory take on the host.
     pub memory: u64,
     /// Looks for races, if the launch asks for it.
     pub race: Option<Box<crate::race::RaceDetector>>,
+    /// What strong loads may still return, if the schedule has them return it.
+    pub history: Option<Box<crate::race::older::History>>,
 }
 
 impl World {

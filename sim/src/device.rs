@@ -119,6 +119,20 @@ pub enum DeviceError {
         /// What was given.
         given: String,
     },
+    /// There is no such CTA to trace.
+    #[error(
+        "there is no CTA {cta} to trace in launch {launch} (`{kernel}`): there are {ctas}, numbered from 0"
+    )]
+    Trace {
+        /// Number of the launch.
+        launch: u64,
+        /// The kernel.
+        kernel: String,
+        /// What was asked for.
+        cta: u64,
+        /// CTAs of the launch.
+        ctas: u64,
+    },
 }
 
 /// An address in the memory of the simulated devices.
@@ -556,6 +570,13 @@ impl Device {
         let kernel = launch.module.kernel(&launch.kernel)?.clone();
         let cluster = launch.cluster.or(kernel.required_cluster).unwrap_or([1; 3]);
         self.check_shape(launch, &kernel, cluster)?;
+        let ctas = launch.ctas.iter().map(|extent| u64::from(*extent)).product();
+        if let Some(target) =
+            self.options.trace.filter(|target| target.launch == number && target.cta >= ctas)
+        {
+            let (kernel, cta) = (launch.kernel.clone(), target.cta);
+            return Err(DeviceError::Trace { launch: number, kernel, cta, ctas });
+        }
         Ok(Grid {
             program: Arc::clone(&launch.module.program),
             name: launch.kernel.clone(),

@@ -3,8 +3,10 @@
 use crate::memory::{DeviceMemory, GlobalMemory};
 use crate::program::{KernelInfo, Program};
 use crate::race::RacePolicy;
+use crate::schedule::Schedule;
 use crate::target_limits::Limits;
 use crate::tensor_core::{Generation, Precision};
+use crate::trace::TraceTarget;
 use rorqual_ptx::target::Target;
 use rustc_hash::FxHashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// How a launch is run. The defaults are what users want: every check that is built, exact matrix products.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// Orders warps, asynchronous operations and answers that the PTX ISA leaves open.
+    /// Decides, by the schedule, what the PTX ISA leaves open.
     pub seed: u64,
+    /// How the order of warps and asynchronous operations and other choices that the PTX ISA leaves open are decided.
+    pub schedule: Schedule,
     /// How matrix products are added up.
     pub precision: Precision,
     /// Whether approximations are moved within their documented error, by the seed.
@@ -22,6 +26,8 @@ pub struct Options {
     pub check_initialized: bool,
     /// How races are looked for; `None` looks for none.
     pub race: Option<RacePolicy>,
+    /// The cluster whose trace is recorded, if any.
+    pub trace: Option<TraceTarget>,
     /// Whether accesses are counted per PTX line, and multiply-adds of padding.
     pub count_accesses: bool,
     /// Warp instructions that a launch may issue.
@@ -31,10 +37,6 @@ pub struct Options {
     pub memory_budget: u64,
     /// Threads of the host that run CTAs; 0 takes all cores.
     pub threads: usize,
-    /// Lanes that met after a branch run apart until a `.sync` brings them together.
-    pub never_reconverge: bool,
-    /// `elect.sync` chooses the highest lane instead of the lowest.
-    pub elect_highest: bool,
     /// A tensor copy to global memory may not start at a negative coordinate, as the manual asks; else it is clipped.
     pub strict_store_start: bool,
     /// Integer division by zero is a fault rather than all ones.
@@ -45,16 +47,16 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             seed: 0,
+            schedule: Schedule::default(),
             precision: Precision::Exact,
             perturb_approximations: false,
             check_initialized: true,
             race: Some(RacePolicy::default()),
+            trace: None,
             count_accesses: false,
             instruction_budget: 20_000_000_000,
             memory_budget: 16 << 30,
             threads: 0,
-            never_reconverge: false,
-            elect_highest: false,
             strict_store_start: false,
             report_division_by_zero: true,
         }
@@ -154,6 +156,17 @@ impl Grid<'_> {
     #[must_use]
     pub fn clusters(&self) -> [u32; 3] {
         std::array::from_fn(|axis| self.ctas[axis] / self.cluster[axis])
+    }
+
+    /// The flat index of the cluster to trace, if it is of this launch.
+    #[must_use]
+    pub fn traced_cluster(&self) -> Option<u64> {
+        let target = self.options.trace.filter(|target| target.launch == self.number)?;
+        let [x, y, _] = self.ctas.map(u64::from);
+        let cta = [target.cta % x, target.cta / x % y, target.cta / x / y];
+        let [x, y, z] = std::array::from_fn(|axis| cta[axis] / u64::from(self.cluster[axis]));
+        let [width, height, _] = self.clusters().map(u64::from);
+        Some((z * height + y) * width + x)
     }
 
     /// Clusters of the grid.

@@ -31,10 +31,12 @@ pub mod schedule;
 pub mod target_limits;
 pub mod tensor_core;
 pub mod tensor_map;
+pub mod trace;
 pub mod warp;
 
 pub use device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 pub use grid::Options;
 pub use machine::Outcome;
 pub use report::{Place, Report, Rule, Verdict};
+pub use schedule::Schedule;
 pub use tensor_core::Precision;

@@ -2,12 +2,15 @@
 //!
 //! Clusters whose CTAs cannot depend on other clusters run one after the other, on as many threads as there are; the
 //! rest is resident together and takes turns on one thread, as does everything within a cluster. A turn runs a
-//! fragment for some instructions; between turns the asynchronous operations go on. The seed decides the order.
+//! fragment for some instructions; between turns the asynchronous operations go on. Schedule and seed decide the order.
 
-use crate::cluster::{Cluster, ClusterState, Cta, Progress};
-use crate::context::{Context, Random, World, mix};
+mod asynchronous;
+mod rounds;
+
+use crate::cluster::{Cluster, ClusterState, Cta};
+use crate::context::{Context, World, mix};
 use crate::counters::{Counters, lane_count};
-use crate::exec::{async_copy, wgmma};
+use crate::exec::wgmma;
 use crate::flight::Flight;
 use crate::grid::Grid;
 use crate::memory::SharedMemory;
@@ -17,8 +20,10 @@ use crate::race::RaceDetector;
 use crate::race::footprint::{Footprint, LaunchFootprint};
 use crate::registers::RegisterFile;
 use crate::report::{Fault, Report, Rule};
-use crate::schedule;
+use crate::schedule::{self, Scheduler};
 use crate::target_limits::{MAX_THREADS, REGISTERS};
+use crate::trace::record::Reading;
+use crate::trace::{Recorder, Recording};
 use crate::warp::{Collective, Fragment, Frame, SpinWatch, Wait, Warp};
 use rayon::prelude::*;
 use std::collections::VecDeque;
@@ -36,12 +41,11 @@ pub struct Outcome {
     pub output: Vec<u8>,
     /// What is worth a look and does not make the kernel wrong.
     pub warnings: Vec<Report>,
+    /// What was recorded of the cluster to trace.
+    pub trace: Option<Box<Recording>>,
     /// What a cluster that ran alone did to global memory, until it is compared with the others.
     footprint: Option<Footprint>,
 }
-
-/// Instructions of a turn.
-const TURN: u64 = 256;
 
 /// Runs launches at the same time, each to its end or to the first fault.
 #[must_use]
@@ -92,6 +96,7 @@ fn run_clusters(grid: &Grid<'_>) -> Outcome {
         for outcome in outcomes.flatten() {
             total.counters.add(&outcome.counters);
             total.output.extend(outcome.output);
+            total.trace = total.trace.or(outcome.trace);
             total.reports.extend(outcome.reports);
             add_warnings(&mut total.warnings, outcome.warnings);
             if let Some(footprint) = outcome.footprint.filter(|_| total.reports.is_empty())
@@ -142,6 +147,7 @@ struct Domain<'a> {
     world: World,
     counters: Counters,
     output: Vec<(usize, u64, Vec<u8>)>,
+    trace: Option<Box<Recording>>,
     /// Grows with every change that a warp could see.
     epoch: u64,
     /// The epoch in which waiters were last told that their time is up.
@@ -157,20 +163,23 @@ const MOST_IDLE_JUMPS: u64 = 20_000;
 impl<'a> Domain<'a> {
     fn new(grids: &'a [Grid<'a>], queue: VecDeque<(usize, Range<u64>)>) -> Self {
         let first = queue.front().map_or(0, |(_, clusters)| clusters.start);
-        let random = Random::new(mix(grids[0].options.seed ^ mix(first)));
+        let options = &grids[0].options;
+        let scheduler = Scheduler::new(options.schedule, mix(options.seed ^ mix(first)));
         Self {
             grids,
             queue,
             residents: Vec::new(),
             world: World {
                 time: 0,
-                random,
+                scheduler,
                 instructions: 0,
                 memory: 0,
-                race: grids[0].options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                race: options.race.map(|policy| Box::new(RaceDetector::new(policy))),
+                history: (options.schedule.stale && options.race.is_some()).then(Box::default),
             },
             counters: Counters::default(),
             output: Vec::new(),
+            trace: None,
             epoch: 0,
             timed_out_at: None,
             idle_jumps: 0,
@@ -183,13 +192,15 @@ impl<'a> Domain<'a> {
         for resident in &mut self.residents {
             let output = std::mem::take(&mut resident.cluster.state.output);
             self.output.push((resident.grid, resident.cluster.state.index, output));
+            self.trace = self.trace.take().or(resident.cluster.state.take_trace());
         }
         self.output.sort_by_key(|(grid, index, _)| (*grid, *index));
         let output = self.output.drain(..).flat_map(|(_, _, text)| text).collect();
         let warnings = self.world.race.as_deref_mut().map(RaceDetector::take_warnings).unwrap_or_default();
         let warnings =
             warnings.iter().map(|fault| make_report_of_all(self.grids, fault, fault.line)).collect();
-        Outcome { reports, counters: std::mem::take(&mut self.counters), output, warnings, footprint: None }
+        let (counters, trace) = (std::mem::take(&mut self.counters), self.trace.take());
+        Outcome { reports, counters, output, warnings, trace, footprint: None }
     }
 
     fn run_to_end(&mut self) -> Result<(), Box<Report>> {
@@ -198,12 +209,7 @@ impl<'a> Domain<'a> {
             if self.residents.is_empty() {
                 return Ok(());
             }
-            let mut progressed = false;
-            let count = self.residents.len();
-            let first = self.world.random.below(count as u64) as usize;
-            for turn in 0..count {
-                progressed |= self.cluster_round((first + turn) % count)?;
-            }
+            let progressed = self.round()?;
             self.retire();
             if !progressed {
                 self.resolve_stall()?;
@@ -325,6 +331,10 @@ impl<'a> Domain<'a> {
             let bytes: Vec<u32> = ctas.iter().map(|cta| cta.shared.size()).collect();
             race.start_cluster(&lanes, &bytes)
         });
+        let trace = (grid.traced_cluster() == Some(index)).then(|| {
+            let places = warps.iter().map(|warp| (warp.cta, warp.index));
+            Box::new(Recorder::new(&grid.name, ctas[0].index, ctas.len() as u32, places))
+        });
         let state = ClusterState {
             ctas,
             index,
@@ -336,20 +346,9 @@ impl<'a> Domain<'a> {
             output: Vec::new(),
             epoch: 0,
             panels: wgmma::PanelCache::default(),
+            trace,
         };
         Ok(Cluster { state, warps, warps_per_cta })
-    }
-
-    /// Gives every warp of a cluster a turn, and its asynchronous operations a chance to go on.
-    fn cluster_round(&mut self, at: usize) -> Result<bool, Box<Report>> {
-        let count = self.residents[at].cluster.warps.len();
-        let first = self.world.random.below(count as u64) as usize;
-        let mut progressed = false;
-        for turn in 0..count {
-            progressed |= self.warp_turn(at, (first + turn) % count)?;
-        }
-        progressed |= self.advance_asynchronous(at, false)?;
-        Ok(progressed)
     }
 
     /// Runs the fragments of a warp for a turn. False if all of them wait.
@@ -361,16 +360,19 @@ impl<'a> Domain<'a> {
             return Ok(false);
         }
         schedule::wake(warp, &cluster.state, &self.world, self.epoch);
-        let mut left = TURN / 2 + self.world.random.below(TURN);
+        let mut left = self.world.scheduler.turn();
         let mut progressed = false;
         while left > 0 {
             // Mostly the fragment that lets the others catch up, sometimes any: so none starves.
-            let any = warp.fragments.len() > 1 && self.world.random.below(4) == 0;
-            let Some(chosen) = schedule::choose(warp, any.then_some(&mut self.world.random)) else { break };
+            let any = warp.fragments.len() > 1 && self.world.scheduler.any_fragment();
+            let Some(chosen) = schedule::choose(warp, any.then_some(&mut self.world.scheduler)) else {
+                break;
+            };
             progressed = true;
             let fragment = warp.fragments.swap_remove(chosen);
             warp.registers.select(fragment.frame.base as usize, fragment.frame.predicate_base as usize);
             let epoch = cluster.state.epoch;
+            let traced = cluster.state.trace.is_some().then(|| Reading::of(&self.counters));
             let (cta, index) = (cluster.state.ctas[warp.cta].index, warp.index);
             let mut context = Context {
                 program: &grid.program,
@@ -384,10 +386,17 @@ impl<'a> Domain<'a> {
                 line: 0,
                 counters: &mut self.counters,
             };
-            let ran = run_fragment(&mut context, left, any, self.epoch);
+            let ran = if traced.is_some() {
+                run_fragment::<true>(&mut context, left, any, self.epoch)
+            } else {
+                run_fragment::<false>(&mut context, left, any, self.epoch)
+            };
             let (line, fragment) = (context.line, context.fragment);
             if fragment.lanes != 0 {
                 warp.fragments.push(fragment);
+            }
+            if let (Some(recorder), Some(before)) = (&mut cluster.state.trace, &traced) {
+                recorder.account(before, &self.counters);
             }
             if cluster.state.epoch != epoch {
                 self.epoch += 1;
@@ -410,68 +419,9 @@ impl<'a> Domain<'a> {
             if self.world.instructions > grid.options.instruction_budget {
                 return Err(Box::new(budget_report(grid)));
             }
-        }
-        Ok(progressed)
-    }
-
-    /// Lets asynchronous operations go on: some of them by chance, or all if `force` is set.
-    fn advance_asynchronous(&mut self, at: usize, force: bool) -> Result<bool, Box<Report>> {
-        let Resident { grid, cluster } = &mut self.residents[at];
-        let grid = &self.grids[*grid];
-        let mut progressed = false;
-        let chance = |random: &mut Random| force || random.below(2) == 0;
-        for _ in 0..cluster.state.operations.len() {
-            if !chance(&mut self.world.random) {
-                continue;
+            if self.world.scheduler.turn_is_over() {
+                break;
             }
-            let chosen = self.world.random.below(cluster.state.operations.len() as u64) as usize;
-            let mut operation = cluster.state.operations.swap_remove(chosen);
-            let warp = &mut cluster.warps[operation.warp];
-            let cta = cluster.state.ctas[warp.cta].index;
-            let progress = operation
-                .work
-                .advance(&mut cluster.state, grid, &mut self.counters)
-                .map_err(|fault| Box::new(make_report(grid, &fault, operation.line).at(cta, warp.index)))?;
-            let flight = &mut warp.flight;
-            match progress {
-                Progress::Read => {
-                    flight
-                        .bulk
-                        .iter_mut()
-                        .filter(|bulk| bulk.id == operation.id)
-                        .for_each(|bulk| bulk.reading = false);
-                    cluster.state.operations.push(operation);
-                }
-                Progress::Done => flight.bulk.retain(|bulk| bulk.id != operation.id),
-            }
-            progressed = true;
-        }
-        for warp in &mut cluster.warps {
-            if !(warp.flight.copies.is_empty() && warp.flight.arrivals.is_empty())
-                && chance(&mut self.world.random)
-            {
-                let advanced = async_copy::advance_copies(warp, &mut cluster.state, grid, &mut self.counters);
-                progressed |= advanced.map_err(|(fault, line)| {
-                    let cta = cluster.state.ctas[warp.cta].index;
-                    Box::new(make_report(grid, &fault, line).at(cta, warp.index))
-                })?;
-            }
-        }
-        for cta in 0..cluster.state.ctas.len() {
-            for group in 0..cluster.state.ctas[cta].warpgroups.len() {
-                let waiting = !cluster.state.ctas[cta].warpgroups[group].queue.is_empty();
-                if waiting && chance(&mut self.world.random) {
-                    let advanced = wgmma::advance(cluster, cta, group, grid, &mut self.counters);
-                    progressed |= advanced.map_err(|(fault, line)| {
-                        Box::new(make_report(grid, &fault, line).at(cluster.state.ctas[cta].index, group * 4))
-                    })?;
-                }
-            }
-        }
-        if progressed {
-            cluster.state.changed();
-            self.epoch += 1;
-            self.idle_jumps = 0;
         }
         Ok(progressed)
     }
@@ -487,7 +437,8 @@ impl<'a> Domain<'a> {
                 at += 1;
                 continue;
             }
-            let Resident { grid, cluster } = self.residents.remove(at);
+            let Resident { grid, mut cluster } = self.residents.remove(at);
+            self.trace = self.trace.take().or(cluster.state.take_trace());
             if let Some(race) = &mut self.world.race {
                 race.end_cluster(cluster.state.number);
             }
@@ -536,8 +487,15 @@ impl<'a> Domain<'a> {
 }
 
 /// Runs a fragment until it waits, ends, gives way to another, or has used up its turn. Gives the instructions issued.
-fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) -> Result<u64, Box<Fault>> {
+/// A traced one is told to the recorder instruction by instruction.
+fn run_fragment<const TRACED: bool>(
+    context: &mut Context<'_>,
+    turn: u64,
+    keep: bool,
+    epoch: u64,
+) -> Result<u64, Box<Fault>> {
     let program = context.program;
+    let watched = context.world.scheduler.watches();
     let mut instructions = 0;
     // Its last turn may have ended where others wait for it.
     if !context.warp.fragments.is_empty() {
@@ -560,11 +518,17 @@ fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) ->
         };
         instructions += 1;
         let lanes = lane_count(context.mask);
+        let before = TRACED.then(|| Reading::of(context.counters));
         let flow = if lanes == 0 { Flow::Next } else { (op.run)(context, op)? };
         // What waits runs again, and counts then.
+        let mut turn_ends = false;
         if flow != Flow::Blocked {
             context.counters.issued[op.class as usize] += 1;
             context.counters.active_lanes[op.class as usize] += lanes;
+            if let (Some(recorder), Some(before)) = (&mut context.cluster.trace, &before) {
+                recorder.issue(context.warp_number, op.class, op.line, before, context.counters);
+            }
+            turn_ends = watched && lanes != 0 && context.world.scheduler.after(op.class);
         }
         match flow {
             Flow::Next => context.fragment.pc += 1,
@@ -586,7 +550,7 @@ fn run_fragment(context: &mut Context<'_>, turn: u64, keep: bool, epoch: u64) ->
                 context.fragment.pc += 1;
             }
         }
-        if instructions >= turn {
+        if instructions >= turn || turn_ends {
             return Ok(instructions);
         }
         if !context.warp.fragments.is_empty() && schedule::gives_way(context, keep) {

@@ -1,12 +1,24 @@
 //! Who runs next, who has to wait, and what to say when nobody can run.
+//!
+//! A [`Schedule`] says how what the PTX ISA leaves open is decided; its [`Scheduler`] decides it, by the seed.
+
+mod kinds;
+mod scheduler;
+mod shrink;
+mod spec;
 
 use crate::cluster::{Cluster, ClusterState, shared_name};
-use crate::context::{Context, Random, World, mix};
+use crate::context::{Context, World, mix};
 use crate::grid::Grid;
 use crate::machine::make_report;
 use crate::report::{Fault, Report, Rule, lanes as name_lanes, verb};
 use crate::warp::{Fragment, Wait, Warp};
 use std::fmt::Write;
+
+pub use kinds::{Ahead, Leader, Order, Schedule, Starved, When};
+pub use scheduler::{Level, Runner, Scheduler};
+pub use shrink::shrink;
+pub use spec::ScheduleError;
 
 /// Ends the waits of a warp's fragments that are over.
 pub fn wake(warp: &mut Warp, cluster: &ClusterState, world: &World, epoch: u64) {
@@ -52,20 +64,20 @@ fn is_over(
 
 /// A fragment that can run: by order, or any if chance decides.
 #[must_use]
-pub fn choose(warp: &Warp, chance: Option<&mut Random>) -> Option<usize> {
+pub fn choose(warp: &Warp, chance: Option<&mut Scheduler>) -> Option<usize> {
     let mut ready = (0..warp.fragments.len()).filter(|&at| warp.fragments[at].wait == Wait::Ready);
     match chance {
         None => ready.min_by_key(|&at| warp.fragments[at].order()),
-        Some(random) => {
-            let count = ready.clone().count() as u64;
-            ready.nth(random.below(count) as usize)
+        Some(scheduler) => {
+            let count = ready.clone().count();
+            ready.nth(scheduler.fragment(count))
         }
     }
 }
 
 /// Merges the running fragment with those it meets; true if another one should run first.
 pub fn gives_way(context: &mut Context<'_>, keep: bool) -> bool {
-    let apart = context.grid.options.never_reconverge;
+    let apart = context.world.scheduler.keeps_apart();
     let mut at = 0;
     let mut first = context.fragment.order();
     let mut gives_way = false;

@@ -138,7 +138,16 @@ fn a_right_program_exits_with_0() {
     assert_eq!((status, errors.as_str()), (Some(0), ""));
     assert_eq!(
         value,
-        json!({"verdict": "ok", "reports": [], "checks": ["bounds", "init", "sync"], "output": ""})
+        json!({
+            "verdict": "ok",
+            "reports": [],
+            "warnings": [],
+            "checks": ["bounds", "init", "race", "sync"],
+            "seed": 0,
+            "schedule": "random",
+            "runs": 1,
+            "output": "",
+        })
     );
 }
 
@@ -159,7 +168,10 @@ fn an_undefined_program_exits_with_1() {
     assert_eq!(status, Some(1));
     assert_eq!(
         errors,
-        format!("undefined [bounds] in skip, line {line}, warp 0 of CTA (0, 0, 0): lane 0: {message}\n")
+        format!(
+            "undefined [bounds] in skip, line {line}, warp 0 of CTA (0, 0, 0): lane 0: {message}\n\
+             again with --seed 0 --schedule random\n"
+        )
     );
     let report = json!({
         "rule": "bounds",
@@ -239,6 +251,70 @@ fn checks_can_be_chosen() {
     assert_eq!((status, &value["reports"][0]["rule"]), (Some(1), &json!("uninitialized-output")));
     let (status, _, value) = run_json("forget", &["--check", "sync,bounds"]);
     assert_eq!((status, &value["checks"]), (Some(0), &json!(["bounds", "sync"])));
+}
+
+/// Warp 1 stores a word, warp 0 reads it some time later and traps if it is not there.
+const IMPATIENT: &str = "
+.version 7.0
+.target sm_80
+.address_size 64
+.visible .entry impatient(.param .u64 data, .param .f32 factor)
+{
+    .reg .pred %p<3>;
+    .reg .b32 %r<4>;
+    .shared .align 4 .b8 word[4];
+    mov.u32 %r1, %tid.x;
+    setp.eq.u32 %p1, %r1, 32;
+    @%p1 st.volatile.shared.u32 [word], 7;
+    setp.ge.u32 %p2, %r1, 32;
+    @%p2 ret;
+    mov.u32 %r2, 0;
+again:
+    add.u32 %r2, %r2, 1;
+    setp.lt.u32 %p1, %r2, 500;
+    @%p1 bra again;
+    ld.volatile.shared.u32 %r3, [word];
+    setp.ne.u32 %p1, %r3, 7;
+    @%p1 trap;
+    ret;
+}
+";
+
+#[test]
+fn a_sweep_shrinks_the_first_failure_to_what_can_be_run_again() {
+    let case = case_of("impatient", "impatient");
+    let mut launch: Value = serde_json::from_str(LAUNCH).expect("JSON");
+    (launch["launches"][0]["kernel"], launch["launches"][0]["block"]) =
+        (json!("impatient"), json!([64, 1, 1]));
+    case.write("launch.json", launch.to_string().as_bytes());
+    case.write("kernels.ptx", IMPATIENT.as_bytes());
+    let run = |options: &[&str]| {
+        let arguments = [&["run", "launch.json", "--json", "--check", "bounds,sync"], options].concat();
+        let output = case.ptxsim(&arguments);
+        let value: Value = serde_json::from_slice(&output.stdout).expect("JSON on standard output");
+        (output.status.code(), value, String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (status, _, errors) = run(&[]);
+    assert_eq!((status, errors.as_str()), (Some(0), ""));
+    let (status, swept, errors) = run(&["--sweep", "20", "--seed", "5"]);
+    assert_eq!((status, &swept["reports"][0]["rule"]), (Some(1), &json!("trap")));
+    let schedule = swept["schedule"].as_str().expect("a schedule");
+    assert!(schedule.contains(",until="), "{schedule} is not shrunk");
+    let seed = swept["seed"].to_string();
+    assert!(errors.contains(&format!("again with --seed {seed} --schedule {schedule}\n")), "{errors}");
+    let (status, again, _) = run(&["--seed", &seed, "--schedule", schedule]);
+    assert_eq!((status, &again["reports"]), (Some(1), &swept["reports"]));
+}
+
+#[test]
+fn older_values_take_the_check_of_races() {
+    let case = case_of("scale", "stale reads");
+    let output = case.ptxsim(&["run", "launch.json", "--check", "bounds", "--stale-reads"]);
+    let expected =
+        "error: older values (`--stale-reads`, or `stale` in the schedule) take the check `race`\n";
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(2), expected));
+    let output = case.ptxsim(&["run", "launch.json", "--stale-reads"]);
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(0), ""));
 }
 
 #[test]

@@ -44,7 +44,7 @@ proptest! {
         program in scalar::program(),
         seed in any::<u64>(),
         threads in 1..80_u32,
-        never_reconverge in any::<bool>(),
+        schedule in prop::sample::select(rorqual_sim::Schedule::stress()),
     ) {
         let text = scalar::kernel(&program);
         let bytes = 2 * threads as usize * scalar::BYTES;
@@ -52,7 +52,7 @@ proptest! {
         let mut data = noise(seed, bytes);
         data.chunks_mut(4).step_by(3).for_each(|word| word[1..].fill(0));
         let mut device = Device::new("sm_80".parse().expect("a target")).expect("a simulated architecture");
-        *device.options_mut() = Options { seed, threads: 1, never_reconverge, ..Options::default() };
+        *device.options_mut() = Options { seed, threads: 1, schedule, ..Options::default() };
         let module = device.load(&text).map_err(|error| TestCaseError::fail(format!("{error}\n{text}")))?;
         let states = device.allocate_from("states", &data).expect("memory");
         let launch = Launch::new(&module, "main").ctas([2, 1, 1]).threads([threads, 1, 1]).argument(states);

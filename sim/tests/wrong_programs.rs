@@ -20,13 +20,14 @@
 //! twin. `BLESS=1` rewrites the reports; verdict, rule and lines are never rewritten.
 #![cfg(feature = "ptxsim")]
 
+#[path = "marked_programs/mod.rs"]
+mod marked_programs;
+
+use marked_programs::{Header, Program, corpus, failures};
 use rorqual_sim::launch_file::{FileOutcome, LaunchFile, run};
-use rorqual_sim::{Options, Report, Rule};
-use serde_json::{Value, json};
+use rorqual_sim::{Options, Report, Rule, Schedule};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Seeds under which a wrong program is caught, if it does not say otherwise; `RORQUAL_SEEDS` overrides it.
 const SEEDS: u64 = 3;
@@ -37,15 +38,8 @@ const BUDGET: u64 = 5_000_000;
 
 const REPORT: &str = "// report: ";
 
-/// A program of the corpus.
-#[derive(Debug, Clone)]
-struct Program {
-    kernel: String,
-    text: String,
-}
-
 /// What the comments of a program ask for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Directives {
     launch: LaunchFile,
     seeds: u64,
@@ -67,224 +61,121 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wrong_programs")
 }
 
-/// Every program, by name.
-fn corpus() -> Vec<Program> {
-    let mut programs = Vec::new();
-    for entry in std::fs::read_dir(folder()).expect("the folder of programs") {
-        let path = entry.expect("an entry of the folder").path();
-        let kernel = path.file_stem().expect("a file name").to_string_lossy().into_owned();
-        assert!(path.extension().is_some_and(|extension| extension == "ptx"), "{kernel} is no .ptx file");
-        let text = std::fs::read_to_string(&path).expect("a text file");
-        programs.push(Program { kernel, text });
+/// What the header of a program asks for.
+fn directives(program: &Program) -> Result<Directives, String> {
+    let mut header = Header::new(&program.kernel);
+    let mut options = Options { threads: 1, ..Options::default() };
+    let (mut expected, mut report) = (String::new(), String::new());
+    let (mut here, mut other) = (0, None);
+    for (code, number) in program.numbered_lines() {
+        if code.contains("// <- here") {
+            here = number;
+        }
+        if code.contains("// <- other") {
+            other = Some(number);
+        }
+        let Some((key, value)) = code.strip_prefix("// ").and_then(|comment| comment.split_once(": ")) else {
+            continue;
+        };
+        let value = value.trim();
+        match key {
+            _ if header.read(key, value)? => {}
+            "option" if value == "strict_store_start" => options.strict_store_start = true,
+            "expect" => expected = value.to_owned(),
+            "report" => {
+                let _ = writeln!(report, "{}", code.strip_prefix(REPORT).unwrap_or(""));
+            }
+            _ if key.contains(' ') => {}
+            _ => return Err(format!("directive `{key}` is not known")),
+        }
     }
-    programs.sort_by(|a, b| a.kernel.cmp(&b.kernel));
-    programs
+    options.instruction_budget = header.budget.unwrap_or(BUDGET);
+    let seeds = header.seeds.unwrap_or_else(|| seeds_or(SEEDS));
+    let report = report.trim_end().to_owned();
+    Ok(Directives {
+        launch: header.launch()?,
+        seeds,
+        options,
+        expected,
+        line: here,
+        other_line: other,
+        report,
+    })
 }
 
-impl Program {
-    /// Whether the program says how it is corrected.
-    fn has_twin(&self) -> bool {
-        self.text.contains("// fix:")
-    }
-
-    /// The corrected program; lines keep their numbers.
-    fn twin(&self) -> Self {
-        let lines = self.text.lines().map(|line| match line.split_once("// fix:") {
-            Some((_, replacement)) => replacement.trim_start(),
-            None => line,
-        });
-        Self { kernel: self.kernel.clone(), text: lines.collect::<Vec<_>>().join("\n") }
-    }
-
-    fn directives(&self) -> Result<Directives, String> {
-        let mut launch = json!({"module": format!("{}.ptx", self.kernel), "kernel": self.kernel});
-        (launch["grid"], launch["block"]) = (json!([1, 1, 1]), json!([1, 1, 1]));
-        let (mut buffers, mut arguments) = (json!({}), Vec::new());
-        let mut options = Options { threads: 1, instruction_budget: BUDGET, ..Options::default() };
-        let (mut seeds, mut expected, mut report) = (seeds_or(SEEDS), String::new(), String::new());
-        let (mut here, mut other) = (0, None);
-        for (line, number) in self.text.lines().zip(1..) {
-            let code = line.split("// fix:").next().unwrap_or("");
-            if code.contains("// <- here") {
-                here = number;
-            }
-            if code.contains("// <- other") {
-                other = Some(number);
-            }
-            let Some((key, value)) = code.strip_prefix("// ").and_then(|comment| comment.split_once(": "))
-            else {
-                continue;
-            };
-            let value = value.trim();
-            let number = || json_text(value);
-            match key {
-                "launch" => {
-                    for pair in value.split_whitespace().collect::<Vec<_>>().chunks(2) {
-                        let &[name, value] = pair else {
-                            return Err(format!("`{}` without a value", pair[0]));
-                        };
-                        match name {
-                            "grid" | "block" | "cluster" => launch[name] = extents(value)?,
-                            "shared" => launch["dynamic_smem"] = json_text(value)?,
-                            "seeds" => seeds = value.parse().map_err(|_| format!("seeds `{value}`"))?,
-                            "budget" => {
-                                options.instruction_budget =
-                                    value.parse().map_err(|_| format!("budget `{value}`"))?;
-                            }
-                            _ => return Err(format!("launch option `{name}`")),
-                        }
-                    }
-                }
-                "buffer" | "storage" => {
-                    let (name, contents) = buffer(value)?;
-                    buffers[&name] = contents;
-                    if key == "buffer" {
-                        arguments.push(json!({"buffer": name}));
-                    }
-                }
-                "map" => arguments.push(json!({"tensor_map": json_text(value)?})),
-                "bytes" => arguments.push(json!({"bytes": value})),
-                "u32" | "u64" | "s32" | "s64" | "f32" => arguments.push(json!({key: number()?})),
-                "option" if value == "strict_store_start" => options.strict_store_start = true,
-                "expect" => expected = value.to_owned(),
-                "report" => {
-                    let _ = writeln!(report, "{}", code.strip_prefix(REPORT).unwrap_or(""));
-                }
-                _ if key.contains(' ') => {}
-                _ => return Err(format!("directive `{key}` is not known")),
-            }
-        }
-        launch["args"] = Value::Array(arguments);
-        let file = json!({"buffers": buffers, "launches": [launch]});
-        let launch = LaunchFile::parse(&file.to_string()).map_err(|error| error.to_string())?;
-        let report = report.trim_end().to_owned();
-        Ok(Directives { launch, seeds, options, expected, line: here, other_line: other, report })
-    }
-
+impl Directives {
     /// Runs the program, whose file is in a folder.
-    fn run(&self, directives: &Directives, folder: &Path, seed: u64) -> Result<FileOutcome, String> {
-        let options = Options { seed, ..directives.options.clone() };
-        run(&directives.launch, folder, &options).map_err(|error| format!("does not run: {error}"))
+    fn run(&self, folder: &Path, seed: u64) -> Result<FileOutcome, String> {
+        let options = Options { seed, ..self.options.clone() };
+        run(&self.launch, folder, &options).map_err(|error| format!("does not run: {error}"))
     }
+}
 
-    /// Checks that the program is caught; the report of the first seed is written to the file if `bless`.
-    fn check(&self, folder: &Path, bless: bool) -> Result<(), String> {
-        let directives = self.directives()?;
-        for seed in 0..directives.seeds {
-            let outcome = self.run(&directives, folder, seed)?;
-            let [report, ..] = &outcome.reports[..] else {
-                return Err(format!("is not caught with seed {seed}"));
-            };
-            let found = format!("{} [{}]", outcome.verdict(), report.rule.name());
-            if found != directives.expected {
-                return Err(format!("with seed {seed} must be `{}`, is\n{report}", directives.expected));
-            }
-            if (report.line, report.other_line) != (directives.line, directives.other_line) {
-                return Err(format!(
-                    "with seed {seed} must be about line {}{}, is\n{report}",
-                    directives.line,
-                    directives.other_line.map_or(String::new(), |line| format!(" with line {line}"))
-                ));
-            }
-            let text = joined(&outcome.reports);
-            if seed == 0 && bless {
-                self.write_report(folder, &text);
-            } else if seed == 0 && text != directives.report {
-                return Err(format!("has the report\n{text}\nand the file says\n{}", directives.report));
-            }
+/// Checks that a program is caught; the report of the first seed is written to the file if `bless`.
+fn check(program: &Program, folder: &Path, bless: bool) -> Result<(), String> {
+    let directives = directives(program)?;
+    for seed in 0..directives.seeds {
+        let outcome = directives.run(folder, seed)?;
+        let [report, ..] = &outcome.reports[..] else {
+            return Err(format!("is not caught with seed {seed}"));
+        };
+        let found = format!("{} [{}]", outcome.verdict(), report.rule.name());
+        if found != directives.expected {
+            return Err(format!("with seed {seed} must be `{}`, is\n{report}", directives.expected));
         }
-        Ok(())
+        if (report.line, report.other_line) != (directives.line, directives.other_line) {
+            return Err(format!(
+                "with seed {seed} must be about line {}{}, is\n{report}",
+                directives.line,
+                directives.other_line.map_or(String::new(), |line| format!(" with line {line}"))
+            ));
+        }
+        let text = joined(&outcome.reports);
+        if seed == 0 && bless {
+            program.write_report(folder, REPORT, &text);
+        } else if seed == 0 && text != directives.report {
+            return Err(format!("has the report\n{text}\nand the file says\n{}", directives.report));
+        }
     }
+    Ok(())
+}
 
-    fn write_report(&self, folder: &Path, report: &str) {
-        let kept = self.text.lines().filter(|line| !format!("{line} ").starts_with(REPORT));
-        let mut text = kept.collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n\n";
-        for line in report.lines() {
-            let _ = writeln!(text, "{REPORT}{line}");
+/// Checks that the corrected twin runs clean, under stress too.
+fn check_twin(program: &Program) -> Result<(), String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_corrected");
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let twin = program.twin();
+    std::fs::write(folder.join(format!("{}.ptx", twin.kernel)), &twin.text)
+        .map_err(|error| error.to_string())?;
+    let directives = directives(&twin)?;
+    let plain = (0..seeds_or(TWIN_SEEDS)).map(|seed| (seed, Schedule::default()));
+    for (seed, schedule) in plain.chain((0..).zip(Schedule::stress())) {
+        let options = Options { schedule, ..directives.options.clone() };
+        let directives = Directives { options, ..directives.clone() };
+        if let [report, ..] = &directives.run(&folder, seed)?.reports[..] {
+            return Err(format!(
+                "is found wrong when corrected, with seed {seed} and schedule {schedule}:\n{report}"
+            ));
         }
-        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), text)
-            .expect("the program can be written");
     }
-
-    /// Checks that the corrected twin runs clean.
-    fn check_twin(&self) -> Result<(), String> {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_corrected");
-        std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
-        let twin = self.twin();
-        std::fs::write(folder.join(format!("{}.ptx", self.kernel)), &twin.text)
-            .map_err(|error| error.to_string())?;
-        let directives = twin.directives()?;
-        for seed in 0..seeds_or(TWIN_SEEDS) {
-            if let [report, ..] = &twin.run(&directives, &folder, seed)?.reports[..] {
-                return Err(format!("is found wrong when corrected, with seed {seed}:\n{report}"));
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn joined(reports: &[Report]) -> String {
     reports.iter().map(Report::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn json_text(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map_err(|error| format!("`{text}`: {error}"))
-}
-
-/// `2` or `2,3,1`
-fn extents(text: &str) -> Result<Value, String> {
-    let mut extents = [1u32; 3];
-    for (extent, number) in extents.iter_mut().zip(text.split(',')) {
-        *extent = number.parse().map_err(|_| format!("extents `{text}`"))?;
-    }
-    Ok(json!(extents))
-}
-
-/// `name f32[4,8] random 1`
-fn buffer(text: &str) -> Result<(String, Value), String> {
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let (name, element, fill) = match words[..] {
-        [name, element, "poison"] => (name, element, json!("poison")),
-        [name, element, "fill", value] => (name, element, json_text(value)?),
-        [name, element, "random", seed] => (name, element, json!({"random": json_text(seed)?})),
-        _ => return Err(format!("buffer `{text}`")),
-    };
-    let (dtype, shape) = element.split_once('[').ok_or_else(|| format!("buffer `{text}`"))?;
-    Ok((name.to_owned(), json!({"dtype": dtype, "shape": json_text(&format!("[{shape}"))?, "fill": fill})))
-}
-
-/// What `check` finds wrong with any of the programs.
-fn failures(programs: &[Program], check: impl Fn(&Program) -> Result<(), String> + Sync) -> Vec<String> {
-    let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some(program) = programs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Err(message) = check(program) {
-                        let text = format!("{} {message}", program.kernel);
-                        failures.lock().expect("no worker panics").push(text);
-                    }
-                }
-            });
-        }
-    });
-    let mut failures = failures.into_inner().expect("no worker panics");
-    failures.sort();
-    failures
-}
-
 #[test]
 fn every_wrong_program_is_caught() {
     let bless = std::env::var("BLESS").is_ok_and(|value| value == "1");
-    let failures = failures(&corpus(), |program| program.check(&folder(), bless));
+    let failures = failures(&corpus(&folder()), |program| check(program, &folder(), bless));
     assert!(failures.is_empty(), "{} programs:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
 #[test]
 fn corrected_programs_run_clean() {
-    let programs: Vec<Program> = corpus().into_iter().filter(Program::has_twin).collect();
-    let failures = failures(&programs, Program::check_twin);
+    let programs: Vec<Program> = corpus(&folder()).into_iter().filter(Program::has_twin).collect();
+    let failures = failures(&programs, check_twin);
     assert!(failures.is_empty(), "{} programs:\n\n{}", failures.len(), failures.join("\n\n"));
 }
 
@@ -293,7 +184,7 @@ const NOT_AT_RUN_TIME: [Rule; 1] = [Rule::Launch];
 
 #[test]
 fn the_corpus_covers_every_rule_and_its_programs_can_be_corrected() {
-    let programs = corpus();
+    let programs = corpus(&folder());
     for rule in Rule::ALL.iter().filter(|rule| !NOT_AT_RUN_TIME.contains(rule)) {
         let expected = format!("\n// expect: {} [{}]\n", rule.verdict(), rule.name());
         assert!(
@@ -313,7 +204,7 @@ fn the_corpus_covers_every_rule_and_its_programs_can_be_corrected() {
 
 #[test]
 fn a_program_that_is_not_what_it_says_is_noticed() {
-    let programs = corpus();
+    let programs = corpus(&folder());
     let program =
         programs.iter().find(|program| program.kernel == "global_store_past_end").expect("the program");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong_programs_changed");
@@ -322,7 +213,7 @@ fn a_program_that_is_not_what_it_says_is_noticed() {
         let changed = Program { text, ..program.clone() };
         std::fs::write(folder.join("global_store_past_end.ptx"), &changed.text)
             .expect("the program can be written");
-        changed.check(&folder, false).expect_err("the program is not what it says")
+        check(&changed, &folder, false).expect_err("the program is not what it says")
     };
     let replaced = |from: &str, to: &str| message_of(program.text.replace(from, to));
     assert!(message_of(program.twin().text).starts_with("is not caught"));

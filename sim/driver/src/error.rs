@@ -118,7 +118,8 @@ impl From<DeviceError> for Error {
             DeviceError::Architecture(_)
             | DeviceError::ArgumentCount { .. }
             | DeviceError::ArgumentSize { .. }
-            | DeviceError::Shape { .. } => Code::InvalidValue,
+            | DeviceError::Shape { .. }
+            | DeviceError::Trace { .. } => Code::InvalidValue,
         };
         code.because(error.to_string())
     }

@@ -2,8 +2,10 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rorqual_sim::counters::{Counters, LinkCounters};
-use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile};
-use rorqual_sim::{Options, Precision, Report, Verdict};
+use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile, Swept};
+use rorqual_sim::race::{RacePolicy, WarpPolicy};
+use rorqual_sim::trace::{self, Model, Timeline, TraceTarget};
+use rorqual_sim::{Options, Precision, Report, Schedule, Verdict};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,6 +25,15 @@ struct Command {
 enum Action {
     /// Run the launches of a launch file.
     Run(Run),
+    /// Run the launches of a launch file and draw when a CTA's warps, copies and products run, by a timing model.
+    Report {
+        /// What to run.
+        #[command(flatten)]
+        run: Run,
+        /// The picture: `.svg`, or `.html`.
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Parse and verify a PTX file.
     Check {
         /// The PTX file.
@@ -34,15 +45,29 @@ enum Action {
 struct Run {
     /// The launch file.
     launch: PathBuf,
-    /// What to check: `all`, or some of bounds,init,sync.
+    /// What to check: `all`, or some of bounds,init,race,sync. `race=strict` has proxy fences count only in the thread
+    /// that needs them, and arrivals at remote mbarriers only with `.cluster` scope. `warp` makes accesses of convergent
+    /// lanes that no bar.warp.sync orders wrong; `warp=warn`, the default, lists them, and `warp=ignore` does not.
     #[arg(long, value_delimiter = ',', default_value = "all")]
     check: Vec<String>,
     /// How matrix products are added up.
     #[arg(long, value_enum, default_value_t = PrecisionArgument::Exact)]
     precision: PrecisionArgument,
-    /// Orders everything that the PTX ISA leaves open.
+    /// Decides, by the schedule, everything that the PTX ISA leaves open: the same seed, the same run.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Who runs next, and under which stress: random, round-robin or pct:CHANGES, then any of
+    /// copies=early|late|shredded, wgmma=early|late, starve=warp:N|warpgroup:N, ahead=cta:N|cluster:N|device:N,
+    /// spurious=PERCENT, apart, elect=highest|random, stale, until=DECISIONS, joined by commas.
+    #[arg(long, default_value_t = Schedule::default())]
+    schedule: Schedule,
+    /// Relaxed, volatile and acquiring loads return older values at times, as far as the memory model lets them: `stale`
+    /// of the schedule. Takes the check `race`.
+    #[arg(long)]
+    stale_reads: bool,
+    /// Run under so many seeds and the standard stress schedules, to the first failure, which is shrunk.
+    #[arg(long, value_name = "SEEDS", conflicts_with = "schedule")]
+    sweep: Option<u64>,
     /// Move approximate results within their documented error, by the seed.
     #[arg(long)]
     perturb: bool,
@@ -55,6 +80,15 @@ struct Run {
     /// Write counters as JSON.
     #[arg(long)]
     counters: Option<PathBuf>,
+    /// Write a Chrome trace of a CTA and its cluster, timed by a model.
+    #[arg(long)]
+    trace: Option<PathBuf>,
+    /// The launch to trace, from 0.
+    #[arg(long, default_value_t = 0)]
+    trace_launch: u64,
+    /// The CTA to trace: its index in the grid, x fastest.
+    #[arg(long, default_value_t = 0)]
+    trace_cta: u64,
     /// Print one JSON object on standard output.
     #[arg(long)]
     json: bool,
@@ -74,12 +108,16 @@ const BAD_INPUT: u8 = 2;
 /// Neither right nor wrong: something is not supported, or a limit is reached.
 const INCONCLUSIVE: u8 = 3;
 
-/// The checks that are built.
-const CHECKS: [&str; 3] = ["bounds", "init", "sync"];
+/// The checks that `all` makes.
+const CHECKS: [&str; 4] = ["bounds", "init", "race", "sync"];
+
+/// Checks that are made otherwise than by default.
+const VARIANTS: [&str; 5] = ["race=strict", "warp", "warp=report", "warp=warn", "warp=ignore"];
 
 fn main() -> ExitCode {
     let result = match Command::parse().action {
-        Action::Run(run) => run_launches(&run),
+        Action::Run(run) => run_launches(&run, None),
+        Action::Report { run, out } => run_launches(&run, Some(&out)),
         Action::Check { file } => check(&file),
     };
     result.unwrap_or_else(|message| {
@@ -110,42 +148,91 @@ fn check(file: &Path) -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_launches(arguments: &Run) -> Result<ExitCode, String> {
+/// Runs launches and writes what was asked for, a picture to `out`.
+fn run_launches(arguments: &Run, out: Option<&Path>) -> Result<ExitCode, String> {
+    let draw = out.map(drawing).transpose()?;
+    let traces = arguments.trace.is_some() || out.is_some();
+    let target = TraceTarget { launch: arguments.trace_launch, cta: arguments.trace_cta };
     let checks = chosen_checks(&arguments.check)?;
+    let stale = arguments.stale_reads || arguments.schedule.stale;
+    let race = race_policy(&checks);
+    if stale && race.is_none() {
+        return Err(
+            "older values (`--stale-reads`, or `stale` in the schedule) take the check `race`".to_owned()
+        );
+    }
+    let schedule = Schedule { stale, ..arguments.schedule };
     let options = Options {
         seed: arguments.seed,
+        schedule,
         precision: match arguments.precision {
             PrecisionArgument::Exact => Precision::Exact,
             PrecisionArgument::Hardware => Precision::Hardware,
         },
         perturb_approximations: arguments.perturb,
         check_initialized: checks.contains(&"init"),
-        count_accesses: arguments.counters.is_some(),
+        trace: traces.then_some(target),
+        race,
+        count_accesses: arguments.counters.is_some() || traces,
         instruction_budget: arguments.budget,
         threads: arguments.threads,
         ..Options::default()
     };
     let folder = arguments.launch.parent().unwrap_or(Path::new(""));
     let file = LaunchFile::read(&arguments.launch).map_err(|error| error.to_string())?;
-    let outcome = launch_file::run(&file, folder, &options).map_err(|error| error.to_string())?;
+    let run = match arguments.sweep {
+        Some(seeds) => launch_file::sweep(&file, folder, &options, seeds),
+        None => launch_file::run(&file, folder, &options).map(|outcome| Swept {
+            outcome,
+            seed: arguments.seed,
+            schedule,
+            runs: 1,
+        }),
+    };
+    let run = run.map_err(|error| error.to_string())?;
+    let outcome = &run.outcome;
     for (name, bytes) in &outcome.saved {
         if let Some(path) = &file.buffers[name].save {
             write(&folder.join(path), bytes)?;
         }
     }
     if let Some(path) = &arguments.counters {
-        write(path, format!("{:#}\n", counters(&outcome)).as_bytes())?;
+        write(path, format!("{:#}\n", counters(outcome)).as_bytes())?;
     }
-    report(&outcome, &checks, arguments.json)
+    if let Some(recording) = &outcome.trace {
+        let timeline = trace::lay_out(recording, Model::H100);
+        if timeline.truncated {
+            complain("the trace is cut off: the cluster did more than a recording holds");
+        }
+        if let Some(path) = &arguments.trace {
+            write(path, trace::chrome_json(&timeline).as_bytes())?;
+        }
+        if let (Some(path), Some(draw)) = (out, draw) {
+            write(path, draw(&timeline, &Model::H100).as_bytes())?;
+        }
+    }
+    report(&run, &checks, arguments.json)
+}
+
+/// What draws a file of this name.
+fn drawing(path: &Path) -> Result<fn(&Timeline, &Model) -> String, String> {
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("svg") => Ok(trace::svg::svg),
+        Some("html") => Ok(trace::svg::html),
+        _ => Err(format!("{}: a report is a file that ends in .svg or .html", path.display())),
+    }
 }
 
 fn chosen_checks(asked: &[String]) -> Result<Vec<&'static str>, String> {
     let mut chosen = Vec::new();
     for name in asked {
-        match (name.as_str(), CHECKS.iter().find(|check| *check == name)) {
+        match (name.as_str(), CHECKS.iter().chain(&VARIANTS).find(|check| *check == name)) {
             ("all", _) => chosen.extend(CHECKS),
             (_, Some(check)) => chosen.push(*check),
-            _ => return Err(format!("check `{name}` is not built; there are all, {}", CHECKS.join(", "))),
+            _ => {
+                let known = [&CHECKS[..], &VARIANTS[..]].concat().join(", ");
+                return Err(format!("check `{name}` is not built; there are all, {known}"));
+            }
         }
     }
     chosen.sort_unstable();
@@ -153,14 +240,44 @@ fn chosen_checks(asked: &[String]) -> Result<Vec<&'static str>, String> {
     Ok(chosen)
 }
 
+/// How races are looked for, if they are.
+fn race_policy(checks: &[&str]) -> Option<RacePolicy> {
+    let has = |name| checks.contains(&name);
+    let warp = if has("warp") || has("warp=report") {
+        WarpPolicy::Report
+    } else if has("warp=ignore") {
+        WarpPolicy::Ignore
+    } else {
+        WarpPolicy::Warn
+    };
+    let strict = has("race=strict");
+    let policy = RacePolicy {
+        warp,
+        strict_remote_arrive: strict,
+        strict_proxy_fence: strict,
+        ..RacePolicy::default()
+    };
+    (strict || has("race") || warp == WarpPolicy::Report).then_some(policy)
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
     std::fs::write(path, bytes).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }
 
 /// Reports to standard error, JSON and the text of `printf` to standard output.
-fn report(outcome: &FileOutcome, checks: &[&str], as_json: bool) -> Result<ExitCode, String> {
+fn report(run: &Swept, checks: &[&str], as_json: bool) -> Result<ExitCode, String> {
+    let Swept { outcome, seed, schedule, runs } = run;
     for report in &outcome.reports {
         complain(&report.to_string());
+    }
+    for warning in &outcome.warnings {
+        complain(&format!("warning: {warning}"));
+    }
+    if matches!(outcome.verdict(), Verdict::Undefined | Verdict::Deadlock) {
+        complain(&format!("again with --seed {seed} --schedule {schedule}"));
+    }
+    if *runs > 1 {
+        complain(&format!("{runs} runs"));
     }
     let links = links(outcome);
     let mut out = std::io::stdout().lock();
@@ -168,7 +285,11 @@ fn report(outcome: &FileOutcome, checks: &[&str], as_json: bool) -> Result<ExitC
         let mut object = json!({
             "verdict": outcome.verdict().name(),
             "reports": outcome.reports.iter().map(report_json).collect::<Vec<_>>(),
+            "warnings": outcome.warnings.iter().map(report_json).collect::<Vec<_>>(),
             "checks": checks,
+            "seed": seed,
+            "schedule": schedule.to_string(),
+            "runs": runs,
             "output": String::from_utf8_lossy(&outcome.output),
         });
         if !links.is_empty() {

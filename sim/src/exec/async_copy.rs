@@ -1,9 +1,9 @@
 //! Asynchronous copies and tensor maps (PTX ISA 9.7.10.28, 9.7.10.29): decoding and `cp.async`.
 //! Bulk and tensor copies are agents of their own, in `bulk_copy`.
 
-use super::bulk_copy::{self, BulkCopy, Direction, TensorCopy};
+use super::bulk_copy::{BulkCopy, Direction, TensorCopy};
 use super::mbarrier;
-use super::{access, link};
+use super::{access, link, map_edit};
 use crate::bulk::{ReduceOp, ReduceType};
 use crate::cluster::ClusterState;
 use crate::context::Context;
@@ -106,6 +106,10 @@ fn issue_copy(
         let reading = context.active().filter(|lane| read[*lane] > 0);
         let reading = reading.fold(0, |lanes, lane| lanes | 1 << lane);
         link::count_lanes(context, &from, (Space::Global, reading), bytes, LinkUse::Read);
+    }
+    let total = context.active().map(|lane| u64::from(read[lane])).sum();
+    if let Some(mut trace) = context.trace() {
+        trace.copy_by_lanes(total);
     }
     observe_copy(context, &to, &from, &read, bytes)?;
     let flight = &mut context.warp.flight;
@@ -252,6 +256,9 @@ pub fn arrive_after_copies(
             race.use_mbarrier(&actor, addresses[lane])?;
             race.arrive_after_copies(&actor, addresses[lane], phase, after as u32);
         }
+        if let Some(mut trace) = context.trace() {
+            trace.arrive_after_lane_copies(addresses[lane], phase);
+        }
     }
     Ok(Flow::Next)
 }
@@ -261,6 +268,9 @@ fn commit_copies(context: &mut Context<'_>) {
     let (groups, issued) = (context.warp.flight.open_copy_group, context.warp.flight.copies_issued as u32);
     if let Some((race, actor)) = context.race(context.mask) {
         race.commit_copies(&actor, &groups, issued);
+    }
+    if let Some(mut trace) = context.trace() {
+        trace.commit_lane_copies();
     }
     context.active().for_each(|lane| context.warp.flight.open_copy_group[lane] += 1);
 }
@@ -272,6 +282,9 @@ fn wait_copies(context: &mut Context<'_>, left: u32, open_too: bool) -> Step {
     }
     while !context.warp.flight.copies_done(context.mask, left) {
         advance_copy(context)?;
+    }
+    if let Some(mut trace) = context.trace() {
+        trace.wait_for_lane_copies(left);
     }
     let open = context.warp.flight.open_copy_group;
     if let Some((race, actor)) = context.race(context.mask) {
@@ -534,6 +547,10 @@ impl ExecAsyncCopy for Decoder<'_> {
             if let Some((race, actor)) = context.race(context.mask) {
                 race.wait_bulk(&actor, &below, read);
             }
+            let lanes = context.mask;
+            if let Some(mut trace) = context.trace() {
+                trace.wait_for_stores(lanes, &below, read);
+            }
             if context.warp.flight.bulk_done(context.mask, left, read) {
                 return Ok(Flow::Next);
             }
@@ -566,7 +583,7 @@ impl ExecAsyncCopy for Decoder<'_> {
         let address = self.named_address(instruction, "addr")?;
         let space = instruction.space();
         self.emit_with(Class::AsyncCopy, move |context| {
-            bulk_copy::replace_field(context, address, space, field, ordinal, (value, wide))
+            map_edit::replace_field(context, address, space, field, ordinal, (value, wide))
         });
         Ok(())
     }
@@ -574,7 +591,7 @@ impl ExecAsyncCopy for Decoder<'_> {
     fn tensormap_cp_fenceproxy(&mut self, instruction: &Instruction) -> Decoded {
         let to = self.named_address(instruction, "dst")?;
         let from = self.named_address(instruction, "src")?;
-        self.emit_with(Class::AsyncCopy, move |context| bulk_copy::copy_map(context, to, from));
+        self.emit_with(Class::AsyncCopy, move |context| map_edit::copy_map(context, to, from));
         Ok(())
     }
 }

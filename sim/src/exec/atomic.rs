@@ -94,12 +94,13 @@ impl Atomic {
         super::access::count(context, &addresses, self.space, whole);
         link::lanes(context, &addresses, self.space, whole, LinkUse::Atomic);
         let swaps = self.operation == Operation::CompareAndSwap;
-        let touch = Touch { strong: self.semantics.strong, swaps, ..Touch::WRITE };
+        let touch = Touch { strong: self.semantics.strong, swaps, scalar_bytes: bytes, ..Touch::WRITE };
         observe::lanes(context, &addresses, self.space, whole, touch)?;
         if self.returns {
             observe::strong_reads(context, &addresses, self.space, self.semantics);
         }
         observe::strong_writes(context, &addresses, self.space, self.semantics, true);
+        super::older::before_write(context, &addresses, self.space, whole, true);
         context.counters.atomic_bytes += lane_count(context.mask) * u64::from(whole);
         for (index, (to, operand, new)) in self.elements.iter().enumerate() {
             let undefined = context.taint(*operand)? | context.taint(*new)?;
@@ -137,6 +138,7 @@ impl Atomic {
                 }
             }
         }
+        super::older::after_write(context, &addresses, self.space, whole, true);
         Ok(Flow::Next)
     }
 
@@ -339,8 +341,8 @@ impl ExecAtomic for Decoder<'_> {
             for lane in context.active() {
                 let value =
                     if wide { context.u64(operand)[lane] } else { u64::from(context.u32(operand)[lane]) };
-                super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
                 let span = (addresses[lane], ty.bytes());
+                super::bulk_copy::announce_remote(context, span, mbarriers[lane])?;
                 super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], true)?;
                 let work = AsyncReduction {
                     address: addresses[lane],

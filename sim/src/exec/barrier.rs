@@ -97,6 +97,9 @@ impl CtaBarrierInstruction {
         if let Some((race, actor)) = context.race(alive) {
             race.arrive_at_barrier(&actor, id, generation, waits);
         }
+        if let Some(mut trace) = context.trace() {
+            trace.barrier(id, generation, waits);
+        }
         context.cluster.changed();
         for lane in 0..32 {
             context.warp.collective.results[lane] = [u64::from(id), generation];
@@ -179,6 +182,9 @@ pub fn cluster_arrive(context: &mut Context<'_>, aligned: bool, releases: bool) 
     if let Some((race, actor)) = context.race(mask) {
         race.arrive_at_cluster(&actor, phase, releases);
     }
+    if let Some(mut trace) = context.trace() {
+        trace.arrive_at_cluster(phase);
+    }
     context.warp.cluster_phase = context.cluster.barrier.phase;
     context.cluster.barrier.arrived += mask.count_ones();
     context.cluster.complete_cluster_barrier();
@@ -210,6 +216,9 @@ pub fn cluster_wait(context: &mut Context<'_>, aligned: bool) -> Step {
     context.warp.cluster_arrived &= !context.mask;
     if let Some((race, actor)) = context.race(context.mask) {
         race.wait_at_cluster(&actor, phase);
+    }
+    if let Some(mut trace) = context.trace() {
+        trace.wait_for_cluster(phase);
     }
     if context.cluster.barrier.phase > phase {
         return Ok(Flow::Next);

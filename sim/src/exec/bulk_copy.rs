@@ -10,6 +10,7 @@ use crate::cluster::{Asynchronous, ClusterState, Progress, rank_of};
 use crate::context::Context;
 use crate::counters::{Counters, LinkUse};
 use crate::decode::AddressSource;
+use crate::exec::landing::{Landing, Target};
 use crate::flight::BulkFlight;
 use crate::grid::Grid;
 use crate::memory::{MemoryError, SHARED_RANK_SHIFT, SharedMemory, Window, classify};
@@ -18,7 +19,8 @@ use crate::race::scope::Scope;
 use crate::race::{Region, Touch};
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
-use crate::tensor_map::{Field, TENSOR_MAP_BYTES, TensorMap, TileSpec};
+use crate::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TileSpec};
+use crate::trace::CopyKind;
 use rorqual_ptx::types::Space;
 
 /// Which way a copy goes.
@@ -33,7 +35,8 @@ pub enum Direction {
 }
 
 /// A fault of a copy.
-fn fault(error: &BulkError) -> Box<Fault> {
+#[must_use]
+pub fn fault(error: &BulkError) -> Box<Fault> {
     let rule = match error {
         BulkError::Memory(error) => memory_rule(error),
         BulkError::TensorMap(error) if error.is_unsupported() => Rule::Unsupported,
@@ -57,11 +60,15 @@ pub fn memory_rule(error: &MemoryError) -> Rule {
     }
 }
 
-fn memory_fault(error: &MemoryError) -> Box<Fault> {
+/// A fault of memory.
+#[must_use]
+pub fn memory_fault(error: &MemoryError) -> Box<Fault> {
     Box::new(Fault::new(memory_rule(error), error.to_string()))
 }
 
-fn to_shared(address: u64) -> u32 {
+/// The shared address that a generic address stands for, or the address itself.
+#[must_use]
+pub fn to_shared(address: u64) -> u32 {
     match classify(address) {
         Window::Shared(address) => address,
         _ => address as u32,
@@ -113,7 +120,11 @@ fn announce(cluster: &mut ClusterState, mbarrier: u32, ranks: &[usize]) -> Resul
 /// # Errors
 ///
 /// If the destination and the mbarrier are not in one other CTA of the cluster, or there is no mbarrier.
-pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u32) -> Result<(), Box<Fault>> {
+pub fn announce_remote(
+    context: &mut Context<'_>,
+    (destination, bytes): (u32, u32),
+    mbarrier: u32,
+) -> Result<(), Box<Fault>> {
     context.cluster.cta_of(destination)?;
     let (to, signals, own) = (rank_of(destination), rank_of(mbarrier), context.warp.cta);
     if to != signals || to == own {
@@ -126,6 +137,24 @@ pub fn announce_remote(context: &mut Context<'_>, destination: u32, mbarrier: u3
         )));
     }
     context.cluster.mbarrier(mbarrier)?.in_flight += 1;
+    trace_load(context, CopyKind::Exchange, destination, bytes, mbarrier)
+}
+
+/// Tells the trace of a copy into shared memory that an mbarrier counts.
+fn trace_load(
+    context: &mut Context<'_>,
+    kind: CopyKind,
+    destination: u32,
+    bytes: u32,
+    mbarrier: u32,
+) -> Result<(), Box<Fault>> {
+    if context.cluster.trace.is_none() {
+        return Ok(());
+    }
+    let phase = context.cluster.mbarrier(mbarrier)?.phase;
+    if let Some(mut trace) = context.trace() {
+        trace.load(kind, bytes.into(), rank_of(destination), (mbarrier, phase));
+    }
     Ok(())
 }
 
@@ -208,14 +237,6 @@ fn observe_store(
     race.access_ranges(&write, true, Region::Global, written.iter().copied())
 }
 
-/// Delivers bytes to an mbarrier.
-fn complete(cluster: &mut ClusterState, mbarrier: u32, bytes: u32) -> Result<(), Box<Fault>> {
-    let barrier = cluster.mbarrier(mbarrier)?;
-    barrier.in_flight -= 1;
-    barrier.complete_transactions(bytes)?;
-    Ok(())
-}
-
 /// Two CTAs' shared memories: the source's to read, the destination's to write.
 fn with_two<R>(
     cluster: &mut ClusterState,
@@ -241,10 +262,13 @@ fn with_two<R>(
     result.map_err(|error| fault(&error))
 }
 
-fn submit_store(context: &mut Context<'_>, lane: usize, work: Box<dyn Asynchronous>) {
+fn submit_store(context: &mut Context<'_>, lane: usize, bytes: u32, work: Box<dyn Asynchronous>) {
     let id = context.cluster.submit(context.warp_number, context.line, work);
     let group = context.warp.flight.open_bulk_group[lane];
     context.warp.flight.bulk.push(BulkFlight { id, lane: lane as u8, group, reading: true });
+    if let Some(mut trace) = context.trace() {
+        trace.store(bytes.into(), lane, group);
+    }
 }
 
 /// `cp.async.bulk` and `cp.reduce.async.bulk`, decoded.
@@ -310,7 +334,7 @@ impl BulkCopy {
                         data: None,
                         line: context.line,
                     };
-                    submit_store(context, lane, Box::new(work));
+                    submit_store(context, lane, bytes, Box::new(work));
                 }
                 continue;
             }
@@ -338,7 +362,16 @@ impl BulkCopy {
                     bytes,
                     mbarrier: signal,
                     reduce: self.reduce,
+                    // Reductions are atomic element by element; they land at once.
+                    landing: Landing::new(if self.reduce.is_none() {
+                        context.world.scheduler.shreds()
+                    } else {
+                        None
+                    }),
                 };
+                let kind =
+                    if self.direction == Direction::Load { CopyKind::Load } else { CopyKind::Exchange };
+                trace_load(context, kind, work.destination, bytes, signal)?;
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
         }
@@ -370,6 +403,7 @@ struct BulkLoad {
     bytes: u32,
     mbarrier: u32,
     reduce: Option<(ReduceOp, ReduceType)>,
+    landing: Landing,
 }
 
 impl Asynchronous for BulkLoad {
@@ -379,36 +413,38 @@ impl Asynchronous for BulkLoad {
         grid: &Grid<'_>,
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
-        let Self { source, destination, bytes, .. } = *self;
-        match (self.direction, self.reduce) {
-            (Direction::Load, _) => {
-                let shared = &mut cluster.cta_of(destination)?.shared;
-                bulk::load_bulk(grid.global(), source, shared, destination, bytes)
-                    .map_err(|error| fault(&error))?;
-                link::copy(grid, counters, source, bytes.into(), LinkUse::BulkRead);
-                counters.global_read_bytes += u64::from(bytes);
-                counters.bulk_loads += 1;
-                counters.bulk_loaded_bytes += u64::from(bytes);
+        let Self { direction, source, destination, bytes, mbarrier, reduce, .. } = *self;
+        let target = Target { address: destination, bytes, mbarrier };
+        self.landing.advance(cluster, target, |cluster| {
+            match (direction, reduce) {
+                (Direction::Load, _) => {
+                    let shared = &mut cluster.cta_of(destination)?.shared;
+                    bulk::load_bulk(grid.global(), source, shared, destination, bytes)
+                        .map_err(|error| fault(&error))?;
+                    link::copy(grid, counters, source, bytes.into(), LinkUse::BulkRead);
+                    counters.global_read_bytes += u64::from(bytes);
+                    counters.bulk_loads += 1;
+                    counters.bulk_loaded_bytes += u64::from(bytes);
+                }
+                (_, None) => {
+                    counters.bulk_exchanges += 1;
+                    counters.bulk_exchanged_bytes += u64::from(bytes);
+                    let source = to_shared(source);
+                    with_two(cluster, source, destination, |from, to| {
+                        bulk::copy_bulk(from, source, to, destination, bytes)
+                    })?;
+                }
+                (_, Some((op, ty))) => {
+                    counters.bulk_exchanges += 1;
+                    counters.bulk_exchanged_bytes += u64::from(bytes);
+                    let source = to_shared(source);
+                    with_two(cluster, source, destination, |from, to| {
+                        bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
+                    })?;
+                }
             }
-            (_, None) => {
-                counters.bulk_exchanges += 1;
-                counters.bulk_exchanged_bytes += u64::from(bytes);
-                let source = to_shared(source);
-                with_two(cluster, source, destination, |from, to| {
-                    bulk::copy_bulk(from, source, to, destination, bytes)
-                })?;
-            }
-            (_, Some((op, ty))) => {
-                counters.bulk_exchanges += 1;
-                counters.bulk_exchanged_bytes += u64::from(bytes);
-                let source = to_shared(source);
-                with_two(cluster, source, destination, |from, to| {
-                    bulk::reduce_bulk_shared(from, source, to, destination, bytes, op, ty)
-                })?;
-            }
-        }
-        complete(cluster, self.mbarrier, bytes)?;
-        Ok(Progress::Done)
+            Ok(bytes)
+        })
     }
 }
 
@@ -488,6 +524,9 @@ impl TensorCopy {
         }
         let (maps, shared) = (self.map.read(context)?, self.shared.read(context)?);
         let mbarriers = self.mbarrier.map(|mbarrier| mbarrier.read(context)).transpose()?;
+        if !self.map_is_parameter {
+            super::observe::lanes(context, &maps, Space::Generic, TENSOR_MAP_BYTES as u32, Touch::READ)?;
+        }
         for lane in context.active() {
             let spec = read_map(context, maps[lane], self.map_is_parameter)?;
             let mut coordinates = [0; 5];
@@ -520,7 +559,8 @@ impl TensorCopy {
                     let from = (address, spec.shared_bytes());
                     observe_store(context, lanes, from, &rows, self.reduce.is_some())?;
                 }
-                submit_store(context, lane, Box::new(work));
+                let written = bulk::inside_bytes(&spec, used);
+                submit_store(context, lane, written, Box::new(work));
                 continue;
             }
             let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
@@ -541,7 +581,9 @@ impl TensorCopy {
                     rank: used.len(),
                     shared: in_window(address, rank),
                     mbarrier: signal,
+                    landing: Landing::new(context.world.scheduler.shreds()),
                 };
+                trace_load(context, CopyKind::Load, work.shared, spec.shared_bytes(), signal)?;
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));
             }
         }
@@ -558,6 +600,7 @@ struct TensorLoad {
     rank: usize,
     shared: u32,
     mbarrier: u32,
+    landing: Landing,
 }
 
 impl Asynchronous for TensorLoad {
@@ -567,18 +610,21 @@ impl Asynchronous for TensorLoad {
         grid: &Grid<'_>,
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
-        let coordinates = &self.coordinates[..self.rank];
-        let shared = &mut cluster.cta_of(self.shared)?.shared;
-        let bytes = bulk::load_tile(&self.spec, coordinates, grid.global(), shared, self.shared)
-            .map_err(|error| fault(&error))?;
-        let inside = bulk::inside_bytes(&self.spec, coordinates);
-        counters.out_of_bounds_bytes += u64::from(bytes - inside);
-        link::copy(grid, counters, self.spec.address, inside.into(), LinkUse::BulkRead);
-        counters.global_read_bytes += u64::from(inside);
-        counters.bulk_loads += 1;
-        counters.bulk_loaded_bytes += u64::from(bytes);
-        complete(cluster, self.mbarrier, bytes)?;
-        Ok(Progress::Done)
+        let Self { spec, coordinates, shared: address, mbarrier, .. } = self;
+        let (coordinates, address) = (&coordinates[..self.rank], *address);
+        let target = Target { address, bytes: spec.shared_bytes(), mbarrier: *mbarrier };
+        self.landing.advance(cluster, target, |cluster| {
+            let shared = &mut cluster.cta_of(address)?.shared;
+            let bytes = bulk::load_tile(spec, coordinates, grid.global(), shared, address)
+                .map_err(|error| fault(&error))?;
+            let inside = bulk::inside_bytes(spec, coordinates);
+            counters.out_of_bounds_bytes += u64::from(bytes - inside);
+            link::copy(grid, counters, spec.address, inside.into(), LinkUse::BulkRead);
+            counters.global_read_bytes += u64::from(inside);
+            counters.bulk_loads += 1;
+            counters.bulk_loaded_bytes += u64::from(bytes);
+            Ok(bytes)
+        })
     }
 }
 
@@ -691,102 +737,4 @@ fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<T
     }
     let map = TensorMap::from_bytes(&bytes).and_then(|map| map.decode());
     map.map_err(|error| fault(&BulkError::TensorMap(error)))
-}
-
-/// `tensormap.replace`
-///
-/// # Errors
-///
-/// If there is no tensor map, or the value is none of the field.
-pub fn replace_field(
-    context: &mut Context<'_>,
-    address: AddressSource,
-    space: Space,
-    field: Field,
-    ordinal: u32,
-    (value, wide): (Source, bool),
-) -> Step {
-    context.require_defined(value, "the value of tensormap.replace")?;
-    let addresses = address.read(context)?;
-    for lane in context.active() {
-        let value = if wide { context.u64(value)[lane] } else { u64::from(context.u32(value)[lane]) };
-        let (address, line) = (addresses[lane], context.line);
-        let shared = match (space, classify(address)) {
-            (Space::Shared | Space::SharedCluster, _) => Some(address as u32),
-            (_, Window::Shared(address)) => Some(address),
-            _ => None,
-        };
-        let mut bytes = [0; TENSOR_MAP_BYTES];
-        let mut flags = [0; TENSOR_MAP_BYTES];
-        match shared {
-            Some(address) => {
-                let memory = &context.cluster.cta_of(address)?.shared;
-                let (data, _) =
-                    memory.range(address, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
-                bytes.copy_from_slice(data);
-            }
-            None => {
-                let memory = context.grid.global();
-                memory.read_range(address, &mut bytes, &mut flags).map_err(|error| memory_fault(&error))?;
-            }
-        }
-        let tensor_map_fault = |error| fault(&BulkError::TensorMap(error));
-        let mut map = TensorMap::from_bytes(&bytes).map_err(tensor_map_fault)?;
-        map.replace(field, ordinal, value).map_err(tensor_map_fault)?;
-        let (bytes, flags) = (map.to_bytes(), [0xff; TENSOR_MAP_BYTES]);
-        match shared {
-            Some(address) => context.cluster.cta_of(address)?.shared.write_range(address, &bytes, &flags),
-            None => {
-                context.grid.edited_maps.edit(address, line);
-                context.grid.global().write_range(address, &bytes, &flags, line)
-            }
-        }
-        .map_err(|error| memory_fault(&error))?;
-        let region = shared.map_or(Region::Global, |address| context.shared_region(address));
-        let span = (shared.map_or(address, u64::from), TENSOR_MAP_BYTES as u64);
-        if let Some((race, actor)) = context.race(1 << lane) {
-            race.access_span(&actor, region, span, Touch::WRITE)?;
-        }
-    }
-    context.cluster.changed();
-    Ok(Flow::Next)
-}
-
-/// `tensormap.cp_fenceproxy`
-///
-/// # Errors
-///
-/// If the warp is not convergent, or the addresses are wrong.
-pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSource) -> Step {
-    if let Some(flow) = context.gather(u32::MAX, true) {
-        return Ok(flow);
-    }
-    let to = to.read_uniform(context, "the destination of tensormap.cp_fenceproxy")?;
-    let from = to_shared(from.read_uniform(context, "the source of tensormap.cp_fenceproxy")?);
-    let line = context.line;
-    let memory = &context.cluster.cta_of(from)?.shared;
-    let (data, flags) = memory.range(from, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
-    context.grid.global().write_range(to, data, flags, line).map_err(|error| memory_fault(&error))?;
-    context.grid.edited_maps.edit(to, line);
-    let (from_region, bytes) = (context.shared_region(from), TENSOR_MAP_BYTES as u64);
-    let lane = context.mask & context.mask.wrapping_neg();
-    if let Some((race, actor)) = context.race(lane) {
-        race.access_span(&actor, from_region, (from.into(), bytes), Touch::READ)?;
-        race.access_span(&actor, Region::Global, (to, bytes), Touch::WRITE)?;
-    }
-    context.cluster.changed();
-    Ok(Flow::Next)
-}
-
-/// `fence.proxy.tensormap::generic.acquire`
-///
-/// # Errors
-///
-/// If the address is undefined.
-pub fn acquire_map(context: &mut Context<'_>, address: AddressSource) -> Step {
-    let addresses = address.read(context)?;
-    for lane in context.active() {
-        context.grid.edited_maps.acquire(addresses[lane]);
-    }
-    Ok(Flow::Next)
 }

@@ -154,7 +154,8 @@ impl Instruction {
             left &= !here;
             let key = key ^ u64::from(masks[lane]);
             if need & !here == 0 || meet_elsewhere(context, need & !here, key) {
-                self.compute(need, &mut context.warp.collective, context.grid.options.elect_highest);
+                let leader = context.world.scheduler.leader(need);
+                self.compute(need, &mut context.warp.collective, leader);
                 // Of these instructions only bar.warp.sync orders memory.
                 if self.operation == Operation::Meet
                     && let Some((race, actor)) = context.race(need)
@@ -220,8 +221,8 @@ impl Instruction {
         Ok(())
     }
 
-    /// Results of every lane of the group.
-    fn compute(&self, group: u32, collective: &mut Collective, elect_highest: bool) {
+    /// Results of every lane of the group; `leader` is the one that is elected.
+    fn compute(&self, group: u32, collective: &mut Collective, leader: u32) {
         let members = (0..32usize).filter(move |lane| group >> lane & 1 == 1);
         let value = |lane: usize| collective.operands[lane][0];
         let any_undefined = if collective.undefined & group == 0 { 0 } else { group };
@@ -265,7 +266,6 @@ impl Instruction {
                 fill(&all([u64::from(result), 0]));
             }
             Operation::Elect => {
-                let leader = if elect_highest { 31 - group.leading_zeros() } else { group.trailing_zeros() };
                 fill(&|lane| ([u64::from(leader), u64::from(lane as u32 == leader)], false));
             }
         }

@@ -293,7 +293,7 @@ impl ExecControl for Decoder<'_> {
             context.require_defined(time, "the time of nanosleep")?;
             let longest = context.active().map(|lane| context.u32(time)[lane]).max().unwrap_or(0);
             const MOST_NANOSECONDS: u64 = 1_000_000;
-            let sleep = context.world.random.below(2 * u64::from(longest) + 1).min(MOST_NANOSECONDS);
+            let sleep = context.world.scheduler.sleep(longest).min(MOST_NANOSECONDS);
             Ok(context.wait_then_next(Wait::Until { time: context.world.time.saturating_add(sleep) }))
         });
         Ok(())

@@ -205,7 +205,7 @@ impl Store {
             word.to_le_bytes()[byte as usize % 4]
         };
         let addresses = addresses.map(u64::from);
-        let observed = observe::store(context, &addresses, Space::Shared, ROW_BYTES, None, &byte);
+        let observed = observe::store(context, &addresses, Space::Shared, ROW_BYTES, Touch::WRITE, &byte);
         context.mask = whole;
         observed
     }

@@ -134,6 +134,9 @@ pub fn init(context: &mut Context<'_>, operand: Operand, count: Source) -> Step 
         if let Some((race, actor)) = context.race(1 << lane) {
             race.init_mbarrier(&actor, address);
         }
+        if let Some(mut trace) = context.trace() {
+            trace.init_mbarrier(address);
+        }
     }
     context.cluster.changed();
     Ok(Flow::Next)
@@ -203,6 +206,9 @@ impl Arrive {
                 race.use_mbarrier(&actor, addresses[lane])?;
                 race.arrive_at_mbarrier(&actor, addresses[lane], phase, self.semantics);
             }
+            if let Some(mut trace) = context.trace() {
+                trace.arrive_at_mbarrier(addresses[lane], phase);
+            }
             let barrier = context.cluster.mbarrier(addresses[lane])?;
             states[lane] = barrier.token();
             if let Some(bytes) = &bytes {
@@ -240,6 +246,10 @@ pub fn transactions(context: &mut Context<'_>, operand: Operand, bytes: Source, 
         intact(context, addresses[lane])?;
         if let Some((race, actor)) = context.race(1 << lane) {
             race.use_mbarrier(&actor, addresses[lane])?;
+        }
+        let phase = context.cluster.mbarrier(addresses[lane])?.phase;
+        if complete && let Some(mut trace) = context.trace() {
+            trace.arrive_at_mbarrier(addresses[lane], phase);
         }
         let barrier = context.cluster.mbarrier(addresses[lane])?;
         if complete {
@@ -300,19 +310,25 @@ impl Test {
                 barrier.test_token(token)?
             };
             done |= u32::from(complete) << lane;
-            let phase = barrier.phase;
+            let (phase, overtaken) = (barrier.phase, barrier.overtaken);
             awaited.get_or_insert((address, phase));
             if complete && let Some((race, actor)) = context.race(1 << lane) {
-                race.pass_mbarrier(&actor, address, phase, self.semantics);
+                race.pass_mbarrier(&actor, address, (phase, overtaken.unwrap_or(phase)), self.semantics);
             }
         }
         // The answer may come before the phase is complete: by the clock, and now and then by chance.
         let gives_up = std::mem::take(&mut context.fragment.timed_out)
-            || self.may_wait && done == 0 && context.world.random.below(16) == 0;
+            || self.may_wait && done == 0 && context.world.scheduler.gives_up();
         if done == 0 && self.may_wait && !gives_up {
             context.counters.mbarrier_waits_blocked += 1;
             let (address, phase) = awaited.expect("at least one lane is active");
             return Ok(context.wait(Wait::Mbarrier { address, phase }));
+        }
+        let pc = context.fragment.pc;
+        if let Some((address, phase)) = awaited
+            && let Some(mut trace) = context.trace()
+        {
+            trace.test_mbarrier(pc, address, (done != 0).then_some(phase));
         }
         if done == context.mask {
             context.counters.mbarrier_waits_met += 1;

@@ -1,6 +1,7 @@
 //! Moves, loads, stores and cache control (PTX ISA 9.7.10): decoding, and the code of moves.
 
 use super::access::{self, Access, lane_fault};
+use super::older::{self, OlderValues};
 use super::{link, observe};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
@@ -76,18 +77,28 @@ impl Load {
         }
         let addresses = self.address.read(context)?;
         let whole = self.bytes * self.components.len() as u32;
-        let touch = Touch { strong: self.semantics.strong, constant: self.constant, ..Touch::READ };
+        let touch = Touch {
+            strong: self.semantics.strong,
+            constant: self.constant,
+            scalar_bytes: self.bytes,
+            ..Touch::READ
+        };
         if self.space != Space::Param && self.components.len() > 1 {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
         link::lanes(context, &addresses, self.space, whole, LinkUse::Read);
+        let may_be_older = self.semantics.strong.is_some() && self.components.len() == 1;
+        let older = if may_be_older { older::values(context, &addresses, self.space, whole) } else { None };
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let Some(to) = component.operand else { continue };
             if component.slots == 1 {
                 let mut values = [0u32; 32];
                 let defined = access::load(context, &addresses, access, &mut values)?;
+                if let Some(older) = &older {
+                    older.replace(&mut values, |bits| bits as u32);
+                }
                 if self.signed && self.bytes < 4 {
                     self.extend_narrow(&mut values);
                 }
@@ -95,6 +106,9 @@ impl Load {
             } else {
                 let mut values = [0u64; 32];
                 let defined = access::load(context, &addresses, access, &mut values)?;
+                if let Some(older) = &older {
+                    older.replace(&mut values, |bits| bits as u64);
+                }
                 if self.signed && self.bytes < 8 {
                     let shift = 64 - self.bytes * 8;
                     values = values.map(|value| ((value << shift).cast_signed() >> shift).cast_unsigned());
@@ -103,7 +117,13 @@ impl Load {
             }
         }
         observe::lanes(context, &addresses, self.space, whole, touch)?;
+        let mask = context.mask;
+        context.mask &= !older.as_ref().map_or(0, OlderValues::lanes);
         observe::strong_reads(context, &addresses, self.space, self.semantics);
+        context.mask = mask;
+        if let Some(older) = older {
+            older.observe(context, self.semantics);
+        }
         Ok(Flow::Next)
     }
 
@@ -173,7 +193,9 @@ impl Store {
             };
             (word >> (8 * (byte % self.bytes))) as u8
         };
-        observe::store(context, &addresses, self.space, whole, self.semantics.strong, &byte)?;
+        let touch = Touch { strong: self.semantics.strong, scalar_bytes: self.bytes, ..Touch::WRITE };
+        observe::store(context, &addresses, self.space, whole, touch, &byte)?;
+        older::before_write(context, &addresses, self.space, whole, self.semantics.strong.is_some());
         for (index, component) in self.components.iter().enumerate() {
             let access = Access { space: self.space, bytes: self.bytes, offset: index as u32 * self.bytes };
             let undefined = context.taint(component.operand)?;
@@ -186,6 +208,7 @@ impl Store {
             }
         }
         observe::strong_writes(context, &addresses, self.space, self.semantics, false);
+        older::after_write(context, &addresses, self.space, whole, self.semantics.strong.is_some());
         Ok(Flow::Next)
     }
 }
@@ -508,8 +531,8 @@ impl ExecMemory for Decoder<'_> {
                         ),
                     )));
                 }
-                super::bulk_copy::announce_remote(context, addresses[lane], mbarriers[lane])?;
                 let span = (addresses[lane], data.len() as u32);
+                super::bulk_copy::announce_remote(context, span, mbarriers[lane])?;
                 super::bulk_copy::observe_remote(context, lane, span, mbarriers[lane], false)?;
                 let work = AsyncStore { address: addresses[lane], data, flags, mbarrier: mbarriers[lane] };
                 context.cluster.submit(context.warp_number, context.line, Box::new(work));

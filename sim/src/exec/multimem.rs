@@ -75,7 +75,8 @@ impl Target {
         let mask = std::mem::replace(&mut context.mask, replica.lanes);
         let whole = self.bytes * self.components;
         link::lanes(context, &replica.addresses, Space::Global, whole, link_use);
-        let touch = Touch { write, strong: self.semantics.strong, ..Touch::READ };
+        let strong = self.semantics.strong;
+        let touch = Touch { write, strong, scalar_bytes: self.bytes, ..Touch::READ };
         observe::lanes(context, &replica.addresses, Space::Global, whole, touch)?;
         if write {
             let is_update = link_use == LinkUse::Atomic;

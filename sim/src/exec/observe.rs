@@ -1,10 +1,11 @@
-//! What race detection is told of the accesses of a warp: which memory each lane's address leads to.
+//! What race detection and traces are told of a warp: which memory each lane's address leads to.
 
 use crate::context::Context;
 use crate::memory::{Loaded, SHARED_RANK_SHIFT, Window, classify, classify_lanes};
-use crate::race::scope::{Place, Scope, Semantics};
+use crate::race::scope::{Place, Semantics};
 use crate::race::{Actor, CHANGES, RaceDetector, Region, Touch};
 use crate::report::{Fault, Rule};
+use crate::trace::Traced;
 use rorqual_ptx::types::Space;
 
 impl Context<'_> {
@@ -14,6 +15,13 @@ impl Context<'_> {
         self.world.race.as_ref()?;
         let actor = self.actor(lanes);
         self.world.race.as_deref_mut().map(|race| (race, actor))
+    }
+
+    /// The warp at its line, to record what it does, if its cluster is traced.
+    #[inline]
+    pub fn trace(&mut self) -> Option<Traced<'_>> {
+        let recorder = self.cluster.trace.as_deref_mut()?;
+        Some(recorder.at(self.warp_number, self.line))
     }
 
     /// These lanes as race detection sees them.
@@ -26,6 +34,7 @@ impl Context<'_> {
                 cta: self.warp.cta as u32,
             },
             warp: self.warp_number as u32,
+            warp_of_cta: self.warp.index as u32,
             lanes,
             convergent: self.fragment.lanes | lanes,
             line: self.line,
@@ -81,11 +90,11 @@ pub fn store(
     addresses: &[u64; 32],
     space: Space,
     bytes: u32,
-    strong: Option<Scope>,
+    touch: Touch,
     value: &dyn Fn(&Context<'_>, usize, u32) -> u8,
 ) -> Result<(), Box<Fault>> {
     let Some(mut race) = context.world.race.take() else { return Ok(()) };
-    let result = observe_store(&mut race, context, addresses, space, (bytes, strong), value);
+    let result = observe_store(&mut race, context, addresses, space, (bytes, touch), value);
     context.world.race = Some(race);
     result
 }
@@ -95,10 +104,9 @@ fn observe_store(
     context: &Context<'_>,
     addresses: &[u64; 32],
     space: Space,
-    (bytes, strong): (u32, Option<Scope>),
+    (bytes, touch): (u32, Touch),
     value: &dyn Fn(&Context<'_>, usize, u32) -> u8,
 ) -> Result<(), Box<Fault>> {
-    let touch = Touch { strong, ..Touch::WRITE };
     let (global, mut shared) = spaces(addresses, space, context.mask);
     if global != 0 {
         check_agreement(context, addresses, global, bytes, value)?;
@@ -215,7 +223,7 @@ fn spaces(addresses: &[u64; 32], space: Space, mask: u32) -> (u32, u32) {
 }
 
 /// Where a strong access of a lane leads, and its address there.
-fn strong_target(context: &Context<'_>, address: u64, space: Space) -> Option<(Region, u64)> {
+pub(super) fn strong_target(context: &Context<'_>, address: u64, space: Space) -> Option<(Region, u64)> {
     match (space, classify(address)) {
         (Space::Global, _) | (Space::Generic, Window::Global) => Some((Region::Global, address)),
         (Space::Shared | Space::SharedCluster, _) => {

@@ -4,8 +4,8 @@
 //! for an observer that checks for races to see.
 
 use super::barrier::{self, CtaBarrierInstruction, Reduce};
-use super::bulk_copy;
 use super::collective::{self, Brought, Operation, Reduction, Shuffle};
+use super::map_edit;
 use super::mbarrier::{self, Arrive, Test};
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
@@ -135,10 +135,20 @@ impl Decoder<'_> {
         Ok(())
     }
 
-    fn memory_fence(&mut self, instruction: &Instruction) -> Decoded {
+    /// `fence`, and `membar`, which is `fence.sc` (PTX ISA 9.7.14.5).
+    fn memory_fence(&mut self, instruction: &Instruction, is_sequential: bool) -> Decoded {
         let default = Semantics { strong: Some(Scope::Cta), acquire: true, release: true };
         let semantics = Semantics::of(instruction, default);
-        self.fence_like(move |race, actor| race.fence(actor, semantics))
+        self.emit_with(Class::Barrier, move |context| {
+            if let Some((race, actor)) = context.race(context.mask) {
+                race.fence(&actor, semantics);
+                if is_sequential && let Some(history) = &mut context.world.history {
+                    history.fence(&actor);
+                }
+            }
+            Ok(Flow::Next)
+        });
+        Ok(())
     }
 }
 
@@ -191,11 +201,11 @@ impl ExecSync for Decoder<'_> {
     }
 
     fn membar(&mut self, instruction: &Instruction) -> Decoded {
-        self.memory_fence(instruction)
+        self.memory_fence(instruction, true)
     }
 
     fn fence(&mut self, instruction: &Instruction) -> Decoded {
-        self.memory_fence(instruction)
+        self.memory_fence(instruction, instruction.has(Modifier::Sc))
     }
 
     fn fence_mbarrier_init(&mut self, _: &Instruction) -> Decoded {
@@ -224,7 +234,7 @@ impl ExecSync for Decoder<'_> {
             return self.fence_like(move |race, actor| race.fence(actor, semantics));
         }
         let address = self.named_address(instruction, "addr")?;
-        self.emit_with(Class::Barrier, move |context| bulk_copy::acquire_map(context, address));
+        self.emit_with(Class::Barrier, move |context| map_edit::acquire_map(context, address));
         Ok(())
     }
 

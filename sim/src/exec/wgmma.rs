@@ -54,6 +54,16 @@ enum Element {
     Bits,
 }
 
+impl Element {
+    /// Bits of an element.
+    const fn bits(self) -> u64 {
+        match self {
+            Self::Number(format) => format.bits() as u64,
+            Self::Bits => 1,
+        }
+    }
+}
+
 /// The elements of the accumulators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Accumulator {
@@ -161,7 +171,22 @@ impl Multiplication {
             executed: false,
             line,
         });
+        let (macs, tensor_cycles, operand_bytes) = self.work();
+        if let Some(mut trace) = context.trace() {
+            trace.product(macs, tensor_cycles, operand_bytes);
+        }
         Ok(Flow::Next)
+    }
+
+    /// Multiply-adds, the cycles that they take the four tensor cores at their peak, and the bytes of shared memory that
+    /// they read. Dense products go through k in steps of 32 bytes of A, N/2 cycles each; sparse ones in half of that.
+    fn work(&self) -> (u64, u64, u64) {
+        let (columns, depth) = (self.columns as u64, self.depth as u64);
+        let (a_bits, b_bits) = (self.a.format.bits(), self.b.format.bits());
+        let sparse = if self.sparse.is_some() { 2 } else { 1 };
+        let cycles = (depth * a_bits / sparse).div_ceil(256) * columns.div_ceil(2);
+        let a_bytes = if self.a_descriptor.is_some() { ROWS as u64 * depth * a_bits / sparse / 8 } else { 0 };
+        (ROWS as u64 * columns * depth, cycles, a_bytes + columns * depth * b_bits / 8)
     }
 
     /// Joins the product that the other warps have issued, or starts it.
@@ -308,6 +333,9 @@ fn wait_group(context: &mut Context<'_>, left: u32) -> Step {
     if let Some((race, actor)) = context.race(u32::MAX) {
         race.wait_matrices(&actor, first, below);
     }
+    if let Some(mut trace) = context.trace() {
+        trace.wait_for_products(left);
+    }
     Ok(Flow::Next)
 }
 
@@ -331,6 +359,9 @@ impl Decoder<'_> {
                 return Ok(flow);
             }
             context.warp.flight.open_matrix_group += 1;
+            if let Some(mut trace) = context.trace() {
+                trace.commit_products();
+            }
             Ok(Flow::Next)
         });
     }

@@ -81,6 +81,14 @@ pub enum LaunchFileError {
     /// Devices cannot be made.
     #[error(transparent)]
     Setup(Box<DeviceError>),
+    /// There is no such launch to trace.
+    #[error("there is no launch {launch} to trace: the file has {launches}, numbered from 0")]
+    TracedLaunch {
+        /// What was asked for.
+        launch: u64,
+        /// Launches of the file.
+        launches: usize,
+    },
     /// An architecture that is not one.
     #[error("launch {launch} (`{kernel}`): architecture `{name}`, expected one like sm_90a")]
     Architecture {

@@ -28,11 +28,13 @@ mod argument;
 mod buffer;
 mod error;
 mod run;
+mod sweep;
 
 pub use argument::{ArgumentText, FieldText, StructText, TensorMapText};
 pub use buffer::{BufferText, Fill, PointerText};
 pub use error::LaunchFileError;
 pub use run::{FileOutcome, run};
+pub use sweep::{Swept, sweep};
 
 use serde::Deserialize;
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
 use crate::grid::Options;
 use crate::report::{Report, Rule, Verdict};
+use crate::trace::Recording;
 use rorqual_ptx::target::Target;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -19,10 +20,14 @@ const MOST_MODULE_BYTES: u64 = 1 << 30;
 pub struct FileOutcome {
     /// What was found in the launches that ran; after a finding the later ones do not run.
     pub reports: Vec<Report>,
+    /// What is worth a look and does not make a launch wrong.
+    pub warnings: Vec<Report>,
     /// The kernel and counters of each launch (of launches that ran together: of all of them).
     pub counters: Vec<(String, Counters)>,
     /// What `printf` wrote.
     pub output: Vec<u8>,
+    /// What was recorded of the cluster to trace.
+    pub trace: Option<Box<Recording>>,
     /// The bytes of each buffer that is saved, by name.
     pub saved: BTreeMap<String, Vec<u8>>,
 }
@@ -50,6 +55,9 @@ impl Buffers for Placed {
 ///
 /// If the file is wrong; programs that are wrong are in the outcome's reports.
 pub fn run(file: &LaunchFile, folder: &Path, options: &Options) -> Result<FileOutcome, LaunchFileError> {
+    if let Some(target) = options.trace.filter(|target| target.launch >= file.launches.len() as u64) {
+        return Err(LaunchFileError::TracedLaunch { launch: target.launch, launches: file.launches.len() });
+    }
     let mut session = Session::new(file, folder, options)?;
     let mut outcome = FileOutcome::default();
     let mut at = 0;
@@ -131,8 +139,10 @@ impl<'a> Session<'a> {
             .launch_together(&launches)
             .map_err(|source| self.device_error(range.start, first, source))?;
         outcome.reports.extend(ran.reports);
+        outcome.warnings.extend(ran.warnings);
         outcome.counters.push((first.kernel.clone(), ran.counters));
         outcome.output.extend(ran.output);
+        outcome.trace = outcome.trace.take().or(ran.trace);
         Ok(())
     }
 

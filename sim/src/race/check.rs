@@ -63,6 +63,7 @@ impl Conflict {
             region,
             own_cta: actor.place.cta,
             happened_before: knowledge.seen.missing(earlier.agent, earlier.epoch, earlier.lanes) == 0,
+            constant: self.order == Order::Here,
             missed,
         })
     }
@@ -369,15 +370,23 @@ impl<'a> Judge<'a> {
 /// Reads of one warp in one epoch that are remembered for a byte.
 const MOST_ALIKE: usize = 4;
 
-/// Whether both are strong, of one proxy, and their scopes include each other (PTX ISA 8.7).
+/// Whether both are strong, of one proxy and one size, and their scopes include each other (PTX ISA 8.7).
+///
+/// Accesses are aligned to their size: those of one size overlap completely or not at all.
 fn are_morally_strong(a: &Record, b: &Record) -> bool {
     let (Some(mine), Some(theirs)) = (a.strong, b.strong) else { return false };
     let place =
         |record: &Record| Place { device: record.device, cluster: cluster_of(record), cta: record.cta };
     let (a_place, b_place) = (place(a), place(b));
     a.path.is_async_proxy() == b.path.is_async_proxy()
+        && are_of_one_size(a, b)
         && mine.includes(a_place, b_place)
         && theirs.includes(b_place, a_place)
+}
+
+/// Whether scalar accesses have the same size, so far as it is known.
+pub const fn are_of_one_size(a: &Record, b: &Record) -> bool {
+    a.scalar_bytes == b.scalar_bytes || a.scalar_bytes == 0 || b.scalar_bytes == 0
 }
 
 const fn cluster_of(record: &Record) -> u32 {

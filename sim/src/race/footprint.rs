@@ -4,7 +4,7 @@
 //! of theirs race unless both are strong. The comparison goes in the order of the clusters, whichever ran first.
 
 use super::RaceDetector;
-use super::record::{RecordId, Records};
+use super::record::{Record, RecordId, Records};
 use super::scope::Scope;
 use super::shadow::{Cell, GRANULE, PAGE, PAGE_GRANULES};
 use crate::report::{Fault, Rule};
@@ -15,7 +15,7 @@ use rustc_hash::FxHashMap;
 struct Mark {
     /// The cluster's index in the grid plus one; 0 if nobody has.
     cluster: u32,
-    /// The PTX line, with [`STRONG`] and [`SEVERAL`].
+    /// The PTX line, with [`STRONG`], [`SEVERAL`] and [`ASYNC`].
     line: u32,
 }
 
@@ -23,6 +23,8 @@ struct Mark {
 const STRONG: u32 = 1 << 31;
 /// Clusters besides the one that is named have done the same.
 const SEVERAL: u32 = 1 << 30;
+/// The access is of the async proxy.
+const ASYNC: u32 = 1 << 29;
 
 impl Mark {
     const fn is_strong(self) -> bool {
@@ -30,7 +32,12 @@ impl Mark {
     }
 
     const fn line(self) -> u32 {
-        self.line & !(STRONG | SEVERAL)
+        self.line & !(STRONG | SEVERAL | ASYNC)
+    }
+
+    /// Whether two accesses are strong and of one proxy.
+    const fn agrees_with(self, other: Self) -> bool {
+        self.is_strong() && other.is_strong() && (self.line ^ other.line) & ASYNC == 0
     }
 
     /// Whether another cluster than this one has done it.
@@ -108,8 +115,11 @@ fn mark(records: &Records, cluster: u32, id: RecordId, weak: bool) -> Mark {
     let mut members = records.members(&id).iter().map(|id| records.get(*id));
     let Some(first) = members.next() else { return Mark::default() };
     let strong = |scope: Option<Scope>| scope.is_some_and(|scope| scope >= Scope::Gpu);
-    let all = !weak && strong(first.strong) && members.all(|record| strong(record.strong));
-    Mark { cluster, line: first.line | if all { STRONG } else { 0 } }
+    let is_async = first.path.is_async_proxy();
+    let alike = |record: &Record| strong(record.strong) && record.path.is_async_proxy() == is_async;
+    let all = !weak && alike(first) && members.all(alike);
+    let proxy = if is_async { ASYNC } else { 0 };
+    Mark { cluster, line: first.line | proxy | if all { STRONG } else { 0 } }
 }
 
 /// What the clusters of a launch did to global memory, so far as they have been compared.
@@ -173,7 +183,7 @@ fn merge(own: &mut Marks, new: &Marks, address: u64) -> Result<(), Box<Fault>> {
     ];
     for (now, writes, earlier, earlier_writes) in conflicts {
         let both = now.cluster != 0 && earlier.is_of_others(now.cluster);
-        if both && !(now.is_strong() && earlier.is_strong()) {
+        if both && !now.agrees_with(earlier) {
             return Err(Box::new(fault(&Conflict { address, now, writes, earlier, earlier_writes })));
         }
     }
@@ -183,9 +193,9 @@ fn merge(own: &mut Marks, new: &Marks, address: u64) -> Result<(), Box<Fault>> {
         }
         // A weak access is the one that conflicts with more.
         let strong = if own.cluster == 0 { STRONG } else { own.line & STRONG };
-        let line = if own.cluster != 0 && own.line & STRONG == 0 { own.line() } else { new.line() };
+        let line = if own.cluster != 0 && own.line & STRONG == 0 { own.line } else { new.line };
         let flags = if own.is_of_others(new.cluster) { SEVERAL } else { 0 };
-        Mark { cluster: new.cluster, line: line | new.line & strong | flags }
+        Mark { cluster: new.cluster, line: line & !(STRONG | SEVERAL) | new.line & strong | flags }
     };
     own.write = several(own.write, new.write);
     own.read = several(own.read, new.read);
@@ -195,10 +205,15 @@ fn merge(own: &mut Marks, new: &Marks, address: u64) -> Result<(), Box<Fault>> {
 fn fault(conflict: &Conflict) -> Fault {
     let Conflict { address, now, writes, earlier, earlier_writes } = conflict;
     let kind = |writes: bool| if writes { "write" } else { "read" };
-    let strength = |mark: &Mark| if mark.is_strong() { "strong " } else { "" };
+    let strength = |mark: &Mark| match (mark.is_strong(), mark.line & ASYNC != 0) {
+        (true, true) => "atomic asynchronous ",
+        (true, false) => "strong ",
+        (false, true) => "asynchronous ",
+        (false, false) => "",
+    };
     let message = format!(
         "{}{} at line {} of global address {address:#x} by cluster {} races with the {}{} at line {} by {}: nothing orders \
-         CTAs of different clusters",
+         CTAs of different clusters, but a release and an acquire of .gpu scope",
         strength(now),
         kind(*writes),
         now.line(),
@@ -239,6 +254,15 @@ mod tests {
         assert_eq!((own.read.cluster, own.read.line & SEVERAL), (2, SEVERAL));
         assert!(merged(&[(1, true, 5 | STRONG), (2, true, 5 | STRONG), (3, false, 7 | STRONG)]).is_ok());
         assert!(merged(&[(1, false, 4), (1, true, 5)]).is_ok(), "a cluster alone is followed elsewhere");
+    }
+
+    #[test]
+    fn atomics_of_two_proxies_conflict() {
+        const BULK: u32 = STRONG | ASYNC;
+        assert!(merged(&[(1, true, 5 | BULK), (2, true, 5 | BULK), (3, true, 6 | BULK)]).is_ok());
+        let fault = merged(&[(1, true, 5 | BULK), (2, true, 6 | STRONG)]).unwrap_err();
+        assert!(fault.message.starts_with("strong write at line 6 "), "{}", fault.message);
+        assert!(fault.message.contains("the atomic asynchronous write at line 5"), "{}", fault.message);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Races in words: both accesses, their last synchronisation, and the edge that is missing.
 
 use super::Region;
+use super::check::are_of_one_size;
+use super::clock::{Agent, AgentKind};
 use super::record::{Path, Record, Records};
 use super::scope::Scope;
 use crate::report::{Fault, Rule, lanes as name_lanes};
@@ -14,7 +16,7 @@ pub struct Conflict<'a> {
     pub earlier: &'a Record,
     /// The access now.
     pub now: &'a Record,
-    /// A byte that both touch.
+    /// The first byte that both touch.
     pub address: u64,
     /// Where it is.
     pub region: Region,
@@ -22,6 +24,8 @@ pub struct Conflict<'a> {
     pub own_cta: u32,
     /// Whether the earlier one happened before, so that only a proxy fence or another rule is missing.
     pub happened_before: bool,
+    /// Whether the order does not matter, because the access is `ld.global.nc`.
+    pub constant: bool,
     /// An acquire that found a release out of its scope.
     pub missed: Option<String>,
 }
@@ -29,11 +33,19 @@ pub struct Conflict<'a> {
 /// The fault of a race.
 pub fn race(conflict: &Conflict<'_>) -> Fault {
     let Conflict { records, earlier, now, address, region, .. } = conflict;
-    let place = match region {
-        Region::Shared { cta, base } => {
-            format!("byte {} of the shared memory of CTA rank {cta}", address - u64::from(*base))
+    let more = common_bytes(conflict) - 1;
+    let place = match (region, more) {
+        (Region::Shared { cta, base }, _) => {
+            let first = address - u64::from(*base);
+            let bytes = if more == 0 {
+                format!("byte {first}")
+            } else {
+                format!("bytes {first} to {}", first + more)
+            };
+            format!("{bytes} of the shared memory of CTA rank {cta}")
         }
-        Region::Global => format!("global address {address:#x}"),
+        (Region::Global, 0) => format!("the byte at global address {address:#x}"),
+        (Region::Global, _) => format!("the {} bytes at global address {address:#x}", more + 1),
     };
     let mut message = format!(
         "the {} of {place} {} races with the {} {} at line {}",
@@ -54,6 +66,14 @@ pub fn race(conflict: &Conflict<'_>) -> Fault {
         synchronisation(earlier, "there")
     );
     Fault::new(Rule::Race, message).with_other(earlier.line)
+}
+
+/// How many bytes from the first on two accesses have in common, so far as their sizes are known.
+fn common_bytes(conflict: &Conflict<'_>) -> u64 {
+    let Conflict { earlier, now, address, .. } = conflict;
+    let sizes = [now, earlier].map(|record| u64::from(record.scalar_bytes));
+    let left = sizes.iter().filter(|bytes| **bytes > 0).map(|bytes| bytes - address % bytes);
+    left.min().unwrap_or(1)
 }
 
 /// The warning that only lock step orders two accesses of a warp, or nothing a weak read and a compare-and-swap.
@@ -81,9 +101,11 @@ const fn kind(record: &Record) -> &'static str {
         (Path::Generic, false, true) => "strong read",
         (Path::Generic, true, true) => "strong write",
         (Path::Asynchronous, false, _) => "asynchronous read",
-        (Path::Asynchronous, true, _) => "asynchronous write",
+        (Path::Asynchronous, true, false) => "asynchronous write",
+        (Path::Asynchronous, true, true) => "asynchronous reduction",
         (Path::Bulk, false, _) => "read by a bulk copy",
-        (Path::Bulk, true, _) => "write by a bulk copy",
+        (Path::Bulk, true, false) => "write by a bulk copy",
+        (Path::Bulk, true, true) => "bulk reduction",
         (Path::Matrix, _, _) => "read by wgmma",
     }
 }
@@ -91,8 +113,8 @@ const fn kind(record: &Record) -> &'static str {
 fn who(records: &Records, record: &Record, address: u64) -> String {
     let lanes = records.lanes_at(record, address);
     match record.path {
-        Path::Generic => format!("by {} of warp {}", name_lanes(lanes), record.warp),
-        _ => format!("started by warp {}", record.warp),
+        Path::Generic => format!("by {} of warp {}", name_lanes(lanes), record.warp_of_cta),
+        _ => format!("started by warp {}", record.warp_of_cta),
     }
 }
 
@@ -102,15 +124,15 @@ fn whose(conflict: &Conflict<'_>) -> String {
     let started =
         if earlier.path == Path::Generic { format!("by {lanes} of") } else { "started by".to_owned() };
     let warp = if earlier.device != now.device {
-        format!("warp {} of device {}", earlier.warp, earlier.device)
+        format!("warp {} of device {}", earlier.warp_of_cta, earlier.device)
     } else if earlier.agent.cluster != now.agent.cluster {
-        format!("warp {} of another cluster", earlier.warp)
+        format!("warp {} of another cluster", earlier.warp_of_cta)
     } else if earlier.cta != now.cta {
-        format!("warp {} of CTA rank {}", earlier.warp, earlier.cta)
+        format!("warp {} of CTA rank {}", earlier.warp_of_cta, earlier.cta)
     } else if earlier.warp == now.warp {
         "the same warp".to_owned()
     } else {
-        format!("warp {}", earlier.warp)
+        format!("warp {}", earlier.warp_of_cta)
     };
     format!("{started} {warp}")
 }
@@ -118,27 +140,55 @@ fn whose(conflict: &Conflict<'_>) -> String {
 /// What would order the two.
 fn missing_edge(conflict: &Conflict<'_>) -> String {
     let Conflict { earlier, now, region, happened_before, .. } = conflict;
-    let space = match region {
-        Region::Shared { cta, .. } if *cta == conflict.own_cta => "shared::cta",
-        Region::Shared { .. } => "shared::cluster",
-        Region::Global => "global",
-    };
     let line = earlier.line;
-    if let (Path::Generic, Path::Generic, Some(narrow)) = (earlier.path, now.path, narrow_scope(earlier, now))
-    {
-        return narrow;
+    if let (Some(mine), Some(theirs)) = (now.strong, earlier.strong) {
+        return format!("{}: {}", why_not_atomic(now, earlier, mine, theirs), missing_order(conflict));
+    }
+    if conflict.constant {
+        return "ld.global.nc needs memory that nobody writes during the launch".to_owned();
     }
     match earlier.path {
-        Path::Generic if now.path.is_async_proxy() && *happened_before => {
-            format!("it happened before, but needs fence.proxy.async.{space} after line {line}")
+        Path::Generic if now.path.is_async_proxy() => {
+            let fence = format!("fence.proxy.async.{} after line {line}", space(region, conflict.own_cta));
+            if *happened_before {
+                format!("it happened before, but needs {fence}")
+            } else {
+                format!("{}, and {fence}", missing_order(conflict))
+            }
         }
-        Path::Generic if now.path.is_async_proxy() && earlier.warp == now.warp && earlier.cta == now.cta => {
-            format!("needs fence.proxy.async.{space} after line {line}")
-        }
-        Path::Generic if *happened_before => {
-            "ld.global.nc needs memory that nobody writes during the launch".to_owned()
-        }
-        Path::Generic if earlier.agent == now.agent => {
+        _ => missing_order(conflict),
+    }
+}
+
+/// Why two strong accesses are not atomic to each other.
+fn why_not_atomic(now: &Record, earlier: &Record, mine: Scope, theirs: Scope) -> String {
+    if now.path.is_async_proxy() != earlier.path.is_async_proxy() {
+        "reductions of bulk copies and atomics of threads are of different proxies, not atomic to each other"
+            .to_owned()
+    } else if !are_of_one_size(now, earlier) {
+        format!(
+            "the accesses are of {} and {} bytes, and only those of one size are atomic to each other",
+            now.scalar_bytes, earlier.scalar_bytes
+        )
+    } else {
+        format!("the scopes {} and {} do not include each other", mine.name(), theirs.name())
+    }
+}
+
+fn space(region: &Region, own_cta: u32) -> &'static str {
+    match region {
+        Region::Shared { cta, .. } if *cta == own_cta => "shared::cta",
+        Region::Shared { .. } => "shared::cluster",
+        Region::Global => "global",
+    }
+}
+
+/// What would let the earlier one happen before.
+fn missing_order(conflict: &Conflict<'_>) -> String {
+    let Conflict { earlier, now, region, .. } = conflict;
+    let line = earlier.line;
+    match earlier.path {
+        Path::Generic if earlier.warp == now.warp && earlier.agent.cluster == now.agent.cluster => {
             "the lanes run apart: needs bar.warp.sync between them".to_owned()
         }
         Path::Generic if earlier.device != now.device => {
@@ -149,45 +199,41 @@ fn missing_edge(conflict: &Conflict<'_>) -> String {
             "nothing orders the two CTAs: needs a release and an acquire of .gpu scope between them"
                 .to_owned()
         }
+        Path::Generic if earlier.cta != now.cta => format!(
+            "nothing orders them: needs the barrier of the cluster, or an arrival of .cluster scope after line {line} \
+             that is waited for, between them"
+        ),
         Path::Generic => format!(
             "nothing orders them: needs a barrier, or an arrival after line {line} that is waited for, between them"
         ),
-        Path::Asynchronous => format!(
+        Path::Asynchronous if is_copy_of_thread(earlier) => format!(
             "needs cp.async.wait_group or the mbarrier that it signals to be waited for after line {line}, and a \
              barrier if another thread waits"
         ),
-        Path::Bulk if earlier.write && matches!(region, Region::Shared { .. }) => {
-            format!("needs a wait on the mbarrier that the copy of line {line} signals")
-        }
-        Path::Bulk if earlier.write => {
-            format!(
-                "needs cp.async.bulk.wait_group without .read after line {line}, by the thread that started it"
-            )
+        Path::Bulk | Path::Asynchronous if earlier.write && matches!(region, Region::Shared { .. }) => {
+            format!("needs a wait on the mbarrier that line {line} signals, for all the bytes that it counts")
         }
         Path::Bulk if earlier.device != now.device => format!(
             "needs a wait for the copy of line {line}, then a release and an acquire of .sys scope between the two devices"
         ),
+        Path::Bulk if matches!(region, Region::Global) && !earlier.write => {
+            format!("needs a wait on the mbarrier that the copy of line {line} signals")
+        }
         Path::Bulk => format!(
-            "needs the copy of line {line} to be waited for by the thread that started it \
-             (cp.async.bulk.wait_group.read for a store, its mbarrier for a load)"
+            "needs cp.async.bulk.wait_group{} after line {line} by the thread that started it, and a barrier if \
+             another one goes on",
+            if earlier.write { " without .read" } else { ".read" }
         ),
-        Path::Matrix => format!("needs wgmma.wait_group for the product of line {line}"),
+        Path::Asynchronous => format!("needs a wait on the mbarrier that line {line} signals"),
+        Path::Matrix => format!(
+            "needs wgmma.wait_group for the product of line {line}, and a barrier if another warp goes on"
+        ),
     }
 }
 
-/// Of two strong accesses, the one whose scope leaves out the thread of the other.
-fn narrow_scope(earlier: &Record, now: &Record) -> Option<String> {
-    let (mine, theirs) = (now.strong?, earlier.strong?);
-    let (scope, line) = if theirs <= mine { (theirs, earlier.line) } else { (mine, now.line) };
-    let (far, needed) = if earlier.device != now.device {
-        ("on another device", Scope::Sys)
-    } else if earlier.agent.cluster != now.agent.cluster {
-        ("in another cluster", Scope::Gpu)
-    } else {
-        ("in another CTA", Scope::Cluster)
-    };
-    let (scope, needed) = (scope.name(), needed.name());
-    Some(format!("the scope of line {line} is {scope}, and the other thread is {far}: needs {needed}"))
+/// Whether it is `cp.async`, and not an operation that an mbarrier counts.
+fn is_copy_of_thread(record: &Record) -> bool {
+    record.agent == Agent::of_warp(record.agent.cluster, record.warp, AgentKind::Copy)
 }
 
 fn synchronisation(record: &Record, here: &str) -> String {

@@ -11,10 +11,12 @@
 //! | generic | bulk copy, `wgmma` | it lies behind a `fence.proxy.async`, also if the same thread did it |
 //! | asynchronous | any | its completion was waited for, by this thread or one that synchronised with it since |
 //!
-//! Two strong accesses whose scopes include each other do not race. What the manual leaves open is a [`RacePolicy`].
+//! Two strong accesses of one size and proxy whose scopes include each other do not race. What the manual leaves open is a
+//! [`RacePolicy`].
 
 pub mod clock;
 pub mod footprint;
+pub mod older;
 pub mod record;
 pub mod scope;
 pub mod shadow;
@@ -83,6 +85,8 @@ pub struct Actor {
     pub place: Place,
     /// Their warp, by number in the cluster.
     pub warp: u32,
+    /// Their warp, by number in its CTA.
+    pub warp_of_cta: u32,
     /// The lanes.
     pub lanes: u32,
     /// All lanes that run convergently with them.
@@ -125,13 +129,16 @@ pub struct Touch {
     pub constant: bool,
     /// Whether it compares and swaps.
     pub swaps: bool,
+    /// Bytes of each scalar access, of which a vector makes several; 0 if that does not matter.
+    pub scalar_bytes: u32,
 }
 
 impl Touch {
     /// A weak load.
-    pub const READ: Self = Self { write: false, strong: None, constant: false, swaps: false };
+    pub const READ: Self =
+        Self { write: false, strong: None, constant: false, swaps: false, scalar_bytes: 0 };
     /// A weak store.
-    pub const WRITE: Self = Self { write: true, strong: None, constant: false, swaps: false };
+    pub const WRITE: Self = Self { write: true, ..Self::READ };
 }
 
 /// An asynchronous operation that is about to be started: an agent of its own.
@@ -194,8 +201,9 @@ impl RaceDetector {
     pub fn start_cluster(&mut self, warps: &[u32], shared_bytes: &[u32]) -> u32 {
         let number = self.clusters.len() as u32;
         let warps = warps.iter().enumerate();
-        let warps =
-            warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes)).collect::<Vec<_>>();
+        let strict = self.policy.strict_proxy_fence;
+        let warps = warps.map(|(index, lanes)| WarpView::new(number, index as u32, *lanes, strict));
+        let warps = warps.collect::<Vec<_>>();
         let first_free = warps.len() as u32 * AgentKind::COUNT;
         let ctas = shared_bytes
             .iter()
@@ -261,10 +269,12 @@ impl RaceDetector {
                 write: touch.write,
                 strong: touch.strong,
                 swaps: touch.swaps,
+                scalar_bytes: touch.scalar_bytes,
                 pattern: pattern(records, addresses, lanes, bytes, recent.record),
                 line: actor.line,
                 synchronised,
                 warp: actor.warp,
+                warp_of_cta: actor.warp_of_cta,
                 cta: actor.place.cta,
                 device: actor.place.device,
             };
@@ -299,7 +309,16 @@ impl RaceDetector {
         Ok(())
     }
 
-    /// An asynchronous operation of one lane, or of all lanes of the actor together, with what the lanes know.
+    /// An asynchronous operation of lanes, which comes after what they have done before.
+    fn ticket_of_lanes(&mut self, actor: &Actor, agent: Agent, epoch: u32, lanes: u32, path: Path) -> Ticket {
+        let mut ticket = self.ticket(actor, agent, epoch, lanes, path);
+        let warp = self.warp(actor);
+        let (own, epoch) = (warp.agent(AgentKind::Generic), warp.access_epoch());
+        Arc::make_mut(&mut ticket.knowledge).seen.raise(own, actor.lanes, epoch);
+        ticket
+    }
+
+    /// An asynchronous operation of the lanes of an actor, with what they know.
     fn ticket(&mut self, actor: &Actor, agent: Agent, epoch: u32, lanes: u32, path: Path) -> Ticket {
         self.compact_if_crowded();
         let knowledge = self.warp(actor).joined(actor.lanes);
@@ -311,7 +330,7 @@ impl RaceDetector {
         let (cluster, warp) = (actor.place.cluster, actor.warp);
         [AgentKind::BulkRead, AgentKind::BulkWrite].map(|kind| {
             let agent = Agent::of_warp(cluster, warp, kind);
-            self.ticket(actor, agent, group + 1, actor.lanes, Path::Bulk)
+            self.ticket_of_lanes(actor, agent, group + 1, actor.lanes, Path::Bulk)
         })
     }
 
@@ -321,7 +340,7 @@ impl RaceDetector {
         let index = cluster.synchronisers.mbarrier(mbarrier).agent;
         let agent = Agent { cluster: actor.place.cluster, index };
         let path = if generic { Path::Asynchronous } else { Path::Bulk };
-        self.ticket(actor, agent, phase as u32 + 1, u32::MAX, path)
+        self.ticket_of_lanes(actor, agent, phase as u32 + 1, u32::MAX, path)
     }
 
     /// `cp.async` of the actor's lanes, the warp's `number`-th.
@@ -364,10 +383,12 @@ impl RaceDetector {
             write,
             strong: ticket.strong,
             swaps: false,
+            scalar_bytes: 0,
             pattern: Pattern::Together,
             line: actor.line,
             synchronised,
             warp: actor.warp,
+            warp_of_cta: actor.warp_of_cta,
             cta: actor.place.cta,
             device: actor.place.device,
         })
@@ -467,13 +488,12 @@ fn pattern(
     let first = addresses[first_lane];
     let stride = addresses[second_lane].wrapping_sub(first) / (second_lane - first_lane) as u64;
     let origin = first.wrapping_sub(stride.wrapping_mul(first_lane as u64));
-    if stride == 0 || stride >= u64::from(bytes) && stride < 1 << 31 {
-        if is_regular(addresses, lanes, origin, stride) {
-            return match stride {
-                0 => Pattern::Together,
-                _ => Pattern::Strided { first: origin, stride: stride as u32, bytes },
-            };
-        }
+    let may_be = stride == 0 || stride >= u64::from(bytes) && stride < 1 << 31;
+    if may_be && is_regular(addresses, lanes, origin, stride) {
+        return match stride {
+            0 => Pattern::Together,
+            _ => Pattern::Strided { first: origin, stride: stride as u32, bytes },
+        };
     }
     records.scatter_again(addresses, bytes, recent)
 }

@@ -66,6 +66,8 @@ pub struct Record {
     pub strong: Option<Scope>,
     /// Whether it compares and swaps.
     pub swaps: bool,
+    /// Bytes of each scalar access; 0 if that does not matter.
+    pub scalar_bytes: u32,
     /// Which lane touches what.
     pub pattern: Pattern,
     /// The PTX line.
@@ -74,6 +76,8 @@ pub struct Record {
     pub synchronised: u32,
     /// The warp that issued it, by number in its cluster.
     pub warp: u32,
+    /// The same, by number in its CTA.
+    pub warp_of_cta: u32,
     /// Its CTA, by rank in the cluster.
     pub cta: u32,
     /// The device that it runs on.
@@ -254,10 +258,12 @@ mod tests {
             write: false,
             strong: None,
             swaps: false,
+            scalar_bytes: 0,
             pattern,
             line: 1,
             synchronised: 0,
             warp: 0,
+            warp_of_cta: 0,
             cta: 0,
             device: 0,
         }

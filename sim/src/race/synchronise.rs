@@ -2,7 +2,7 @@
 
 use super::clock::{Agent, AgentKind, Knowledge};
 use super::scope::{Scope, Semantics};
-use super::warp_view::{Debt, Released};
+use super::warp_view::{Debt, Released, WarpView};
 use super::{Actor, ClusterView, RaceDetector, Region, running};
 use crate::report::{Fault, Rule};
 use rustc_hash::FxHashMap;
@@ -145,6 +145,23 @@ impl Releases {
     }
 }
 
+/// Lanes learn what a write that they have read carries: at once if they acquire, else at their next acquiring fence.
+pub(super) fn take_over(
+    warp: &mut WarpView,
+    actor: &Actor,
+    carried: &[Released],
+    scope: Scope,
+    acquires: bool,
+) {
+    if acquires {
+        for released in carried {
+            warp.acquire(actor.lanes, scope, actor.place, released, actor.line);
+        }
+    } else {
+        warp.hear(actor.lanes.trailing_zeros(), carried);
+    }
+}
+
 impl RaceDetector {
     /// Lanes of a warp meet (`bar.warp.sync`).
     pub fn meet(&mut self, actor: &Actor) {
@@ -272,8 +289,14 @@ impl RaceDetector {
         mbarrier.phases.open.1.seen.raise(agent, actor.lanes, number);
     }
 
-    /// Lanes have found the phases of an mbarrier below `phase` complete.
-    pub fn pass_mbarrier(&mut self, actor: &Actor, address: u32, phase: u64, semantics: Semantics) {
+    /// Lanes have found the phases of an mbarrier below `phase` complete, and with those below `copied` their copies.
+    pub fn pass_mbarrier(
+        &mut self,
+        actor: &Actor,
+        address: u32,
+        (phase, copied): (u64, u64),
+        semantics: Semantics,
+    ) {
         if !semantics.acquire {
             return;
         }
@@ -282,8 +305,8 @@ impl RaceDetector {
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         let agent = Agent { cluster: actor.place.cluster, index: mbarrier.agent };
-        if mbarrier.phases.settled.seen.missing(agent, phase as u32, 1) != 0 {
-            Arc::make_mut(&mut mbarrier.phases.settled).seen.raise(agent, u32::MAX, phase as u32);
+        if mbarrier.phases.settled.seen.missing(agent, copied as u32, 1) != 0 {
+            Arc::make_mut(&mut mbarrier.phases.settled).seen.raise(agent, u32::MAX, copied as u32);
         }
         let settled = Arc::clone(&mbarrier.phases.settled);
         cluster.warps[actor.warp as usize].learn(actor.lanes, &settled);
@@ -328,14 +351,19 @@ impl RaceDetector {
             Region::Global => &self.released,
         };
         let Some(carried) = releases.0.get(&address) else { return };
-        let warp = &mut cluster.warps[actor.warp as usize];
-        if semantics.acquire {
-            for released in carried {
-                warp.acquire(actor.lanes, scope, actor.place, released, actor.line);
+        take_over(&mut cluster.warps[actor.warp as usize], actor, carried, scope, semantics.acquire);
+    }
+
+    /// What the last strong writes of a location carry.
+    pub(super) fn carried(&self, actor: &Actor, region: Region, address: u64) -> Vec<Released> {
+        let releases = match region {
+            Region::Shared { .. } => {
+                let cluster = self.clusters.get(actor.place.cluster as usize).and_then(Option::as_deref);
+                cluster.map(|cluster| &cluster.synchronisers.released)
             }
-        } else {
-            warp.hear(actor.lanes.trailing_zeros(), carried);
-        }
+            Region::Global => Some(&self.released),
+        };
+        releases.and_then(|releases| releases.0.get(&address)).cloned().unwrap_or_default()
     }
 
     /// A lane is about to write a location by a strong access, or a read-modify-write.

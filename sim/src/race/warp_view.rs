@@ -68,6 +68,8 @@ pub struct WarpView {
     fences: Vec<(u32, Released)>,
     /// What lanes have read by relaxed loads, until a fence acquires it.
     heard: Vec<(u32, Released)>,
+    /// Whether a proxy fence counts only for what its own lane starts, so that nobody learns of it.
+    fences_are_private: bool,
     /// What lanes will know when they go on.
     pub debts: Vec<Debt>,
     /// For the last groups of each lane, the `cp.async` instructions of the warp when it was committed.
@@ -81,9 +83,9 @@ pub struct WarpView {
 }
 
 impl WarpView {
-    /// A warp that knows nothing.
+    /// A warp that knows nothing; `fences_are_private` if nobody learns of its proxy fences.
     #[must_use]
-    pub fn new(cluster: u32, number: u32, lanes: u32) -> Self {
+    pub fn new(cluster: u32, number: u32, lanes: u32, fences_are_private: bool) -> Self {
         Self {
             cluster,
             number,
@@ -93,6 +95,7 @@ impl WarpView {
             views: vec![(lanes, Arc::default())],
             fences: Vec::new(),
             heard: Vec::new(),
+            fences_are_private,
             debts: Vec::new(),
             copies_committed: None,
             recent: Box::new([Recent::default(); RECENT]),
@@ -138,7 +141,10 @@ impl WarpView {
     /// What lanes know together, themselves included, for others to know.
     pub fn publish(&mut self, lanes: u32) -> Arc<Knowledge> {
         let mut joined = self.joined(lanes);
-        let seen = &mut Arc::make_mut(&mut joined).seen;
+        let Knowledge { seen, fenced } = Arc::make_mut(&mut joined);
+        if self.fences_are_private {
+            *fenced = Default::default();
+        }
         for kind in [AgentKind::Generic, AgentKind::Init] {
             seen.raise(self.agent(kind), lanes | !self.lanes, self.epoch);
         }
@@ -163,8 +169,11 @@ impl WarpView {
         });
     }
 
-    /// Lanes now know this, which contains what they knew.
+    /// Lanes now know this, which contains what they knew, private fences aside.
     pub fn replace(&mut self, lanes: u32, knowledge: &Arc<Knowledge>) {
+        if self.fences_are_private {
+            return self.learn(lanes, knowledge);
+        }
         self.views.retain_mut(|(group, _)| {
             *group &= !lanes;
             *group != 0

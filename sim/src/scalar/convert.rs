@@ -225,8 +225,12 @@ pub fn bf16_to_f32(code: u16) -> f32 {
 #[inline(always)]
 pub fn f32_to_f64(x: f32, ftz: bool) -> f64 {
     let x = if ftz { float32::canonical(float32::flush(x)) } else { x };
-    let wide = f64::from(x);
-    if wide.is_nan() { float64::quiet(wide) } else { wide }
+    if x.is_nan() {
+        // By its bits: the compiler may replace one NaN by another.
+        let bits = u64::from(x.to_bits());
+        return float64::quiet(f64::from_bits(bits >> 31 << 63 | 0x7ff << 52 | (bits & 0x007f_ffff) << 29));
+    }
+    f64::from(x)
 }
 
 /// `cvt.{rna,rn,rz}{.relu}{.satfinite}.tf32.f32`: the binary32 number with the low 13 bits of its significand cleared.

@@ -31,7 +31,22 @@ For more information, try '--help'."#,
     ),
     (
         &["run", "launch.json", "--check", "races"],
-        "error: check `races` is not built; there are all, bounds, init, sync",
+        "error: check `races` is not built; there are all, bounds, init, race, sync, race=strict, warp, warp=report, \
+         warp=warn, warp=ignore",
+    ),
+    (
+        &["run", "launch.json", "--schedule", "random,copies=later"],
+        r#"error: invalid value 'random,copies=later' for '--schedule <SCHEDULE>': `copies=later` in the schedule `random,copies=later`: expected early or late
+
+For more information, try '--help'."#,
+    ),
+    (
+        &["run", "launch.json", "--sweep", "2", "--schedule", "random"],
+        r#"error: the argument '--sweep <SEEDS>' cannot be used with '--schedule <SCHEDULE>'
+
+Usage: ptxsim run --sweep <SEEDS> <LAUNCH>
+
+For more information, try '--help'."#,
     ),
     (
         &["run", "launch.json", "--seed", "-1"],

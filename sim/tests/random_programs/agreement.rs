@@ -62,7 +62,7 @@ pub fn check(bytes: &[u8]) -> Verdict {
     assert!(first == two_threads, "depends on the host's threads:\n{text}");
     for other in [
         Options { seed: 1, ..options.clone() },
-        Options { seed: 2, never_reconverge: true, ..options.clone() },
+        Options { seed: 2, schedule: "random,apart".parse().expect("a schedule"), ..options.clone() },
     ] {
         let left = run(&program, &text, &other);
         assert!(left.reports.is_empty(), "{:?} under {other:?}\n{text}", left.reports);
