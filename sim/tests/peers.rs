@@ -2,7 +2,7 @@
 //! synchronise, what goes over their links, and multicast objects.
 
 use rorqual_sim::counters::{Counters, LinkUse, Traffic};
-use rorqual_sim::{Device, DevicePointer, Launch, Outcome, Report, Rule, Verdict};
+use rorqual_sim::{Device, DevicePointer, Launch, Outcome, Report, Rule, Schedule, Verdict};
 
 /// What is said of two strong accesses when the scope of one leaves out the other's device.
 const NARROW_SCOPE: &str =
@@ -21,10 +21,10 @@ fn replaced(text: &str, from: &str, to: &str) -> String {
     text.replace(from, to)
 }
 
-fn devices(count: u32, seed: u64) -> Device {
+fn devices(count: u32, (schedule, seed): (Schedule, u64)) -> Device {
     let device = Device::new("sm_90a".parse().expect("a target")).expect("a simulated target");
     let mut device = device.with_devices(count);
-    device.options_mut().seed = seed;
+    (device.options_mut().schedule, device.options_mut().seed) = (schedule, seed);
     device.options_mut().instruction_budget = 50_000_000;
     device
 }
@@ -35,6 +35,12 @@ fn shared(device: &mut Device, owner: u32, count: u32, name: &str, bytes: usize)
     device.write(pointer, &vec![0; bytes]).expect("allocated");
     (0..count).for_each(|peer| device.map_peer(pointer, peer).expect("a device"));
     pointer
+}
+
+/// Every seed, and every kind of stress.
+fn schedules() -> impl Iterator<Item = (Schedule, u64)> {
+    let seeded = (0..SEEDS).map(|seed| (Schedule::RANDOM, seed));
+    seeded.chain(Schedule::stress().into_iter().zip(SEEDS..))
 }
 
 fn words(device: &Device, pointer: DevicePointer, count: usize) -> Vec<u32> {
@@ -57,8 +63,8 @@ fn assert_clean(reports: &[Report], what: &str) {
 const RANKS: u32 = 8;
 
 /// What an all-to-all of eight devices left: the outcome, and whether all have received what was sent.
-fn all_to_all(text: &str, seed: u64) -> (Outcome, bool) {
-    let mut device = devices(RANKS, seed);
+fn all_to_all(text: &str, by: (Schedule, u64)) -> (Outcome, bool) {
+    let mut device = devices(RANKS, by);
     let mut memories = Vec::new();
     for rank in 0..RANKS {
         for (name, bytes) in [("inbox", 1024), ("outbox", 1024), ("flags", 64), ("acknowledgements", 64)] {
@@ -88,18 +94,18 @@ fn all_to_all(text: &str, seed: u64) -> (Outcome, bool) {
 }
 
 #[test]
-fn an_all_to_all_with_flags_is_right_and_clean_under_every_seed() {
+fn an_all_to_all_with_flags_is_right_and_clean_under_every_schedule() {
     let text = text("all_to_all");
-    for seed in 0..SEEDS {
-        let (outcome, right) = all_to_all(&text, seed);
-        assert_clean(&outcome.reports, &format!("seed {seed}"));
-        assert_eq!(outcome.warnings, [], "seed {seed}");
-        assert!(right, "seed {seed}: wrong values");
+    for by in schedules() {
+        let (outcome, right) = all_to_all(&text, by);
+        assert_clean(&outcome.reports, &format!("{} seed {}", by.0, by.1));
+        assert_eq!(outcome.warnings, [], "{} seed {}", by.0, by.1);
+        assert!(right, "{} seed {}: wrong values", by.0, by.1);
     }
 }
 
 #[test]
-fn broken_all_to_alls_are_races_under_every_seed() {
+fn broken_all_to_alls_are_races_under_every_schedule() {
     let right = text("all_to_all");
     let broken = [
         (
@@ -141,17 +147,22 @@ fn broken_all_to_alls_are_races_under_every_seed() {
     ];
     for (what, from, to, said) in broken {
         let text = replaced(&right, from, to);
-        for seed in 0..SEEDS {
-            let (outcome, _) = all_to_all(&text, seed);
-            let report = race_of(&outcome, &format!("{what}, seed {seed}"));
-            assert!(said.iter().all(|part| report.contains(part)), "{what}, seed {seed}: {report}");
+        for by in schedules() {
+            let (outcome, _) = all_to_all(&text, by);
+            let report = race_of(&outcome, &format!("{what}, {} seed {}", by.0, by.1));
+            assert!(
+                said.iter().all(|part| report.contains(part)),
+                "{what}, {} seed {}: {report}",
+                by.0,
+                by.1
+            );
         }
     }
 }
 
 #[test]
 fn links_count_what_goes_from_device_to_device() {
-    let (outcome, _) = all_to_all(&text("all_to_all"), 1);
+    let (outcome, _) = all_to_all(&text("all_to_all"), (Schedule::RANDOM, 1));
     let links = &outcome.counters.links;
     let pairs = (0..RANKS).flat_map(|from| (0..RANKS).map(move |to| (from, to)));
     let pairs: Vec<_> = pairs.filter(|(from, to)| from != to).collect();
@@ -182,8 +193,8 @@ fn links_count_what_goes_from_device_to_device() {
 }
 
 /// Takes numbers from a counter of device 0: the outcome, and what was taken, sorted.
-fn take_numbers(text: &str, seed: u64) -> (Outcome, Vec<u32>) {
-    let mut device = devices(RANKS, seed);
+fn take_numbers(text: &str, by: (Schedule, u64)) -> (Outcome, Vec<u32>) {
+    let mut device = devices(RANKS, by);
     let counter = shared(&mut device, 0, RANKS, "counter", 4);
     let (mut launches, mut taken) = (Vec::new(), Vec::new());
     for rank in 0..RANKS {
@@ -204,23 +215,23 @@ fn atomics_between_devices_need_system_scope() {
     let right = text("synchronise");
     let broken = replaced(&right, "atom.relaxed.sys.global", "atom.relaxed.gpu.global");
     let default = replaced(&right, "atom.relaxed.sys.global", "atom.global");
-    for seed in 0..SEEDS {
-        let (outcome, numbers) = take_numbers(&right, seed);
-        assert_clean(&outcome.reports, &format!("seed {seed}"));
+    for by in schedules() {
+        let (outcome, numbers) = take_numbers(&right, by);
+        assert_clean(&outcome.reports, &format!("{} seed {}", by.0, by.1));
         assert_eq!(numbers, (0..32 * RANKS).collect::<Vec<_>>());
         let links: Vec<_> = outcome.counters.links.iter().map(|link| (link.from, link.to)).collect();
         assert_eq!(links, (1..RANKS).map(|rank| (rank, 0)).collect::<Vec<_>>());
         assert_eq!(outcome.counters.links[0].of(LinkUse::Atomic), Traffic { messages: 32, bytes: 128 });
         for text in [&broken, &default] {
-            let report = race_of(&take_numbers(text, seed).0, &format!("seed {seed}"));
+            let report = race_of(&take_numbers(text, by).0, &format!("{} seed {}", by.0, by.1));
             assert!(report.contains(".gpu") && report.contains(NARROW_SCOPE), "{report}");
         }
     }
 }
 
 /// A device writes, another reads: the outcome, and what was read.
-fn pass_message(text: &str, seed: u64) -> (Outcome, u32) {
-    let mut device = devices(2, seed);
+fn pass_message(text: &str, by: (Schedule, u64)) -> (Outcome, u32) {
+    let mut device = devices(2, by);
     let data = shared(&mut device, 1, 2, "data", 4);
     let flag = shared(&mut device, 1, 2, "flag", 4);
     let out = shared(&mut device, 1, 1, "out", 4);
@@ -236,16 +247,16 @@ fn pass_message(text: &str, seed: u64) -> (Outcome, u32) {
 fn fences_between_devices_need_system_scope() {
     let right = text("synchronise");
     let [writer, reader] = ["fence.acq_rel.sys;  // of the writer", "fence.acq_rel.sys;  // of the reader"];
-    for seed in 0..SEEDS {
+    for by in schedules() {
         for fence in ["fence.acq_rel.sys;", "fence.sc.sys;", "membar.sys;"] {
             let text = replaced(&replaced(&right, writer, fence), reader, fence);
-            let (outcome, read) = pass_message(&text, seed);
-            assert_clean(&outcome.reports, &format!("{fence} seed {seed}"));
+            let (outcome, read) = pass_message(&text, by);
+            assert_clean(&outcome.reports, &format!("{fence} {} seed {}", by.0, by.1));
             assert_eq!(read, 42);
         }
         for fence in ["fence.acq_rel.gpu;", "fence.sc.cluster;", "membar.gl;", ""] {
             for side in [writer, reader] {
-                let report = race_of(&pass_message(&replaced(&right, side, fence), seed).0, fence);
+                let report = race_of(&pass_message(&replaced(&right, side, fence), by).0, fence);
                 assert!(report.contains("needs a release and an acquire of .sys scope"), "{report}");
                 if fence.contains("gpu") {
                     assert!(
@@ -261,7 +272,7 @@ fn fences_between_devices_need_system_scope() {
 #[test]
 fn memory_that_is_not_mapped_is_a_fault_that_names_both_devices() {
     let text = text("synchronise");
-    let mut device = devices(3, 0);
+    let mut device = devices(3, (Schedule::RANDOM, 0));
     let data = device.allocate_on(2, "data", 4).expect("enough memory");
     let flag = shared(&mut device, 2, 3, "flag", 4);
     let module = device.load_on(1, &text).expect("a module");
@@ -280,8 +291,8 @@ fn memory_that_is_not_mapped_is_a_fault_that_names_both_devices() {
 fn a_wait_for_a_device_that_never_writes_gives_up_in_virtual_time() {
     for (timer, patience) in [("%globaltimer", 10_000_000_000_u64), ("%clock64", 3_000_000)] {
         let text = text("synchronise").replace("%globaltimer", timer);
-        for seed in 0..SEEDS {
-            let mut device = devices(2, seed);
+        for by in schedules() {
+            let mut device = devices(2, by);
             let flag = shared(&mut device, 0, 2, "flag", 4);
             let outs = [0, 1].map(|rank| shared(&mut device, rank, 1, "out", 16));
             let launches = [0, 1].map(|rank| {
@@ -293,7 +304,7 @@ fn a_wait_for_a_device_that_never_writes_gives_up_in_virtual_time() {
             // Both wait for what neither writes; or one of them, while the other has nothing to do.
             for together in [&launches[..], &launches[..1]] {
                 let outcome = device.launch_together(together).expect("launches that suit");
-                assert_clean(&outcome.reports, &format!("{timer}, seed {seed}"));
+                assert_clean(&outcome.reports, &format!("{timer}, {} seed {}", by.0, by.1));
                 for (rank, out) in outs.iter().enumerate().take(together.len()) {
                     let bytes = device.read(*out, 16).expect("allocated");
                     let waited = u64::from_le_bytes(bytes[8..].try_into().expect("eight bytes"));
@@ -327,8 +338,8 @@ fn replicated(
 }
 
 /// An all-reduce of four devices through multicast objects: the outcome, and what each of them has.
-fn all_reduce(text: &str, seed: u64) -> (Outcome, Vec<Vec<f32>>) {
-    let mut device = devices(TEAM, seed);
+fn all_reduce(text: &str, by: (Schedule, u64)) -> (Outcome, Vec<Vec<f32>>) {
+    let mut device = devices(TEAM, by);
     let (part, parts) = replicated(&mut device, TEAM, "part", 2048);
     let (sum, sums) = replicated(&mut device, TEAM, "sum", 2048);
     let (arrived, arrivals) = replicated(&mut device, TEAM, "arrived", 4);
@@ -346,13 +357,13 @@ fn all_reduce(text: &str, seed: u64) -> (Outcome, Vec<Vec<f32>>) {
 }
 
 #[test]
-fn an_all_reduce_through_multicast_objects_is_right_and_clean_under_every_seed() {
+fn an_all_reduce_through_multicast_objects_is_right_and_clean_under_every_schedule() {
     let text = text("all_reduce");
     let expected: Vec<f32> = (0..512).map(|i| (0..TEAM).map(|rank| (512 * rank + i) as f32).sum()).collect();
-    for seed in 0..SEEDS {
-        let (outcome, sums) = all_reduce(&text, seed);
-        assert_clean(&outcome.reports, &format!("seed {seed}"));
-        assert!(sums.iter().all(|sum| *sum == expected), "seed {seed}");
+    for by in schedules() {
+        let (outcome, sums) = all_reduce(&text, by);
+        assert_clean(&outcome.reports, &format!("{} seed {}", by.0, by.1));
+        assert!(sums.iter().all(|sum| *sum == expected), "{} seed {}", by.0, by.1);
         let link = outcome.counters.links[0];
         assert_eq!((link.from, link.to), (0, 1));
         assert_eq!(link.of(LinkUse::Read), Traffic { messages: 4, bytes: 512 });
@@ -377,24 +388,24 @@ fn every_replica_of_a_multicast_object_is_checked_for_races() {
     for (what, from, to, said) in broken {
         let text = replaced(&right, from, to);
         let mut caught = 0;
-        for seed in 0..SEEDS {
-            let (outcome, _) = all_reduce(&text, seed);
+        for by in schedules() {
+            let (outcome, _) = all_reduce(&text, by);
             // A wait for three of four is right by luck where the fourth happens to have come, too.
             if what == "count" && outcome.reports.is_empty() {
                 continue;
             }
-            let report = race_of(&outcome, &format!("{what}, seed {seed}"));
-            assert!(report.contains(said), "{what}, seed {seed}: {report}");
+            let report = race_of(&outcome, &format!("{what}, {} seed {}", by.0, by.1));
+            assert!(report.contains(said), "{what}, {} seed {}: {report}", by.0, by.1);
             caught += 1;
         }
-        assert!(caught == SEEDS || what == "count" && caught > 0, "{what}: {caught}");
+        assert!(caught == schedules().count() || what == "count" && caught > 0, "{what}: {caught}");
     }
 }
 
 #[test]
 fn operations_on_multicast_objects() {
     let text = text("all_reduce");
-    let mut device = devices(3, 0);
+    let mut device = devices(3, (Schedule::RANDOM, 0));
     let (replicas, object) = replicated(&mut device, 3, "object", 96);
     let half = |x: f32| half::f16::from_f32(x).to_bits();
     let brain = |x: f32| half::bf16::from_f32(x).to_bits();
@@ -447,7 +458,7 @@ fn operations_on_multicast_objects() {
 #[test]
 fn multicast_objects_have_bounds_and_a_team() {
     let text = text("all_reduce");
-    let mut device = devices(3, 0);
+    let mut device = devices(3, (Schedule::RANDOM, 0));
     let (replicas, object) = replicated(&mut device, 2, "object", 64);
     let out = shared(&mut device, 0, 3, "out", 40);
     let mut message_on = |rank: u32, object: DevicePointer| {
