@@ -207,7 +207,7 @@ impl Decoder<'_> {
         let ty =
             instruction.types().last().ok_or_else(|| Unsupported::new("a multimem access without a type"))?;
         if matches!(ty, Type::E4m3 | Type::E4m3x2 | Type::E4m3x4 | Type::E5m2 | Type::E5m2x2 | Type::E5m2x4) {
-            return Err(Unsupported::new(format!("a multimem access of {ty}")));
+            return Err(Unsupported::new("FP8 behind multimem addresses"));
         }
         let target = Target {
             address: self.address(self.need(instruction, "a")?)?,
