@@ -119,6 +119,60 @@ impl AccessCounters {
     }
 }
 
+/// What went over a link, one way of using it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// 128-byte lines of loads and stores that a warp made at once, atomics of lanes, bulk and tensor copies.
+    pub messages: u64,
+    /// Bytes asked for, as in the other counts of bytes.
+    pub bytes: u64,
+}
+
+/// How a device uses the memory of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LinkUse {
+    /// Loads and `cp.async`.
+    Read,
+    /// Stores.
+    Write,
+    /// Atomics and reductions of lanes.
+    Atomic,
+    /// Bulk and tensor copies to shared memory.
+    BulkRead,
+    /// Bulk and tensor copies and reductions from shared memory.
+    BulkWrite,
+}
+
+impl LinkUse {
+    /// Every use, with its name in the counters file.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::Read, "reads"),
+        (Self::Write, "writes"),
+        (Self::Atomic, "atomics"),
+        (Self::BulkRead, "bulk_reads"),
+        (Self::BulkWrite, "bulk_writes"),
+    ];
+}
+
+/// What kernels of one device did to the memory of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkCounters {
+    /// The device whose kernels access.
+    pub from: u32,
+    /// The device whose memory they access.
+    pub to: u32,
+    /// By [`LinkUse`].
+    pub uses: [Traffic; LinkUse::ALL.len()],
+}
+
+impl LinkCounters {
+    /// What went over the link in one way.
+    #[must_use]
+    pub const fn of(&self, link_use: LinkUse) -> Traffic {
+        self.uses[link_use as usize]
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -175,6 +229,9 @@ pub struct Counters {
     pub padded_macs: u64,
     /// Most 32-bit registers of a thread live at once.
     pub max_live_registers: u64,
+    /// The links that were used, ascending by their devices; empty where there is one device. What goes to a multicast
+    /// object counts for each replica.
+    pub links: Vec<LinkCounters>,
 }
 
 impl Counters {
@@ -213,6 +270,25 @@ impl Counters {
         self.matrix_macs += other.matrix_macs;
         self.padded_macs += other.padded_macs;
         self.max_live_registers = self.max_live_registers.max(other.max_live_registers);
+        for link in &other.links {
+            let mine = self.link(link.from, link.to);
+            for (mine, theirs) in mine.uses.iter_mut().zip(&link.uses) {
+                mine.messages += theirs.messages;
+                mine.bytes += theirs.bytes;
+            }
+        }
+    }
+
+    /// The counters of a link.
+    pub fn link(&mut self, from: u32, to: u32) -> &mut LinkCounters {
+        let at = match self.links.binary_search_by_key(&(from, to), |link| (link.from, link.to)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.links.insert(at, LinkCounters { from, to, ..LinkCounters::default() });
+                at
+            }
+        };
+        &mut self.links[at]
     }
 
     /// Issued warp instructions of all classes.
@@ -244,7 +320,7 @@ pub fn to_json(counters: &Counters) -> serde_json::Value {
             }),
         );
     }
-    json!({
+    let mut object = json!({
         "issued": by_class(&counters.issued),
         "active_lanes": by_class(&counters.active_lanes),
         "accesses": accesses,
@@ -269,5 +345,36 @@ pub fn to_json(counters: &Counters) -> serde_json::Value {
         "matrix_macs": counters.matrix_macs,
         "padded_macs": counters.padded_macs,
         "max_live_registers": counters.max_live_registers,
-    })
+    });
+    if !counters.links.is_empty() {
+        object["links"] = counters.links.iter().map(link_to_json).collect();
+    }
+    object
+}
+
+/// The counters of a link as the counters file has them.
+#[cfg(feature = "ptxsim")]
+#[must_use]
+pub fn link_to_json(link: &LinkCounters) -> serde_json::Value {
+    use serde_json::json;
+    let mut object = json!({ "from": link.from, "to": link.to });
+    for (link_use, name) in LinkUse::ALL {
+        let Traffic { messages, bytes } = link.of(link_use);
+        object[name] = json!({ "messages": messages, "bytes": bytes });
+    }
+    object
+}
+
+impl std::fmt::Display for LinkCounters {
+    /// One line, without the uses that there were none of.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "device {} to memory of device {}:", self.from, self.to)?;
+        let used = LinkUse::ALL.into_iter().filter(|(link_use, _)| self.of(*link_use) != Traffic::default());
+        for (number, (link_use, name)) in used.enumerate() {
+            let Traffic { messages, bytes } = self.of(link_use);
+            let separator = if number == 0 { " " } else { ", " };
+            write!(f, "{separator}{} in {messages} messages of {bytes} bytes", name.replace('_', " "))?;
+        }
+        Ok(())
+    }
 }

@@ -456,6 +456,16 @@ impl Device {
         Ok(DevicePointer(self.memory.allocate(device, name, bytes)?))
     }
 
+    /// Lets kernels of another device access an allocation.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such device, or no allocation begins at the pointer.
+    pub fn map_peer(&mut self, pointer: DevicePointer, device: u32) -> Result<(), DeviceError> {
+        self.check_device(device)?;
+        Ok(self.memory.map_peer(pointer.0, device, true)?)
+    }
+
     /// Allocates memory and writes bytes to it.
     ///
     /// # Errors
@@ -549,7 +559,7 @@ impl Device {
                         write.allocation
                     );
                     let fault = Fault::new(Rule::UninitializedOutput, message);
-                    machine::make_report(&grids[0], &fault, write.origin)
+                    machine::make_report_of_all(&grids, &fault, write.origin)
                 })
                 .collect();
         }
@@ -579,6 +589,7 @@ impl Device {
                 || kernel.explicit_cluster,
             dynamic_shared_bytes: launch.dynamic_shared_bytes,
             device: launch.module.device,
+            devices: self.devices,
             memory: &self.memory,
             arch: self.arch,
             limits: self.limits,

@@ -86,6 +86,8 @@ pub struct Grid<'a> {
     pub parameters: Vec<u8>,
     /// The device.
     pub device: u32,
+    /// The devices that there are.
+    pub devices: u32,
     /// All devices' memory.
     pub memory: &'a GlobalMemory,
     /// The architecture that runs it.

@@ -197,7 +197,8 @@ impl<'a> Domain<'a> {
         self.output.sort_by_key(|(grid, index, _)| (*grid, *index));
         let output = self.output.drain(..).flat_map(|(_, _, text)| text).collect();
         let warnings = self.world.race.as_deref_mut().map(RaceDetector::take_warnings).unwrap_or_default();
-        let warnings = warnings.iter().map(|fault| make_report(&self.grids[0], fault, fault.line)).collect();
+        let warnings =
+            warnings.iter().map(|fault| make_report_of_all(self.grids, fault, fault.line)).collect();
         let (counters, trace) = (std::mem::take(&mut self.counters), self.trace.take());
         Outcome { reports, counters, output, warnings, trace, footprint: None }
     }
@@ -216,18 +217,23 @@ impl<'a> Domain<'a> {
         }
     }
 
-    /// Starts as many waiting clusters as the multiprocessors hold.
+    /// Starts as many waiting clusters as the multiprocessors of each device hold.
     fn start_clusters(&mut self) -> Result<(), Box<Report>> {
-        while let Some((number, clusters)) = self.queue.front_mut() {
+        let mut full = Vec::new();
+        let mut at = 0;
+        while let Some((number, clusters)) = self.queue.get_mut(at) {
             let number = *number;
             if clusters.is_empty() {
-                self.queue.pop_front();
+                self.queue.remove(at);
                 continue;
             }
             let grid = &self.grids[number];
             let held = self.residents.iter().filter(|resident| resident.grid == number).count() as u64;
-            if held > 0 && (held + 1) * u64::from(grid.cluster_size()) > resident_ctas(grid) {
-                return Ok(());
+            let fits = held == 0 || (held + 1) * u64::from(grid.cluster_size()) <= resident_ctas(grid);
+            if !fits || full.contains(&grid.device) {
+                full.push(grid.device);
+                at += 1;
+                continue;
             }
             let index = clusters.start;
             clusters.start += 1;
@@ -601,8 +607,16 @@ pub(crate) fn make_report(grid: &Grid<'_>, fault: &Fault, line: u32) -> Report {
         other_line: fault.other_line,
         source: grid.program.source(line),
         place: None,
+        device: (grid.devices > 1).then_some(grid.device),
         message: fault.message.clone(),
     }
+}
+
+/// The same of launches that ran together, any of which it may be about.
+pub(crate) fn make_report_of_all(grids: &[Grid<'_>], fault: &Fault, line: u32) -> Report {
+    let mut report = make_report(&grids[0], fault, line);
+    report.device = report.device.filter(|first| grids.iter().all(|grid| grid.device == *first));
+    report
 }
 
 fn budget_report(grid: &Grid<'_>) -> Report {

@@ -146,6 +146,8 @@ pub struct Report {
     pub source: Option<(String, u32)>,
     /// The warp that did it, where it was one.
     pub place: Option<Place>,
+    /// The device that it ran on, where there are several and it was one.
+    pub device: Option<u32>,
     /// What happened, what was expected, and where.
     pub message: String,
 }
@@ -173,6 +175,9 @@ impl fmt::Display for Report {
         }
         if let Some(place) = self.place {
             write!(f, ", {place}")?;
+        }
+        if let Some(device) = self.device {
+            write!(f, " on device {device}")?;
         }
         write!(f, ": {}", self.message)
     }

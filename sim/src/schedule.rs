@@ -58,7 +58,7 @@ fn is_over(
             cta.free_registers >= registers.saturating_sub(warp.register_limit) * warp.lanes.count_ones()
         }
         Wait::Until { time } => world.time >= time,
-        Wait::Spin { epoch: then } => epoch != then,
+        Wait::Spin { epoch: then, until } => epoch != then || world.time >= until,
     }
 }
 
@@ -118,6 +118,13 @@ pub fn spins(context: &mut Context<'_>, epoch: u64) -> bool {
     if watch.jumps < JUMPS_BEFORE_FINGERPRINT {
         return false;
     }
+    if let Some(since) = watch.clock_read {
+        // It may wait for a time. Looking ever more rarely, it comes soon to any, and the others are not outrun.
+        let time = context.world.time;
+        let until = time.saturating_add((time - since).max(JUMPS_BEFORE_FINGERPRINT.into()));
+        context.fragment.wait = Wait::Spin { epoch, until };
+        return true;
+    }
     if watch.jumps == JUMPS_BEFORE_FINGERPRINT {
         watch.target = target;
         watch.fingerprint = fingerprint(context.warp, context.fragment.lanes);
@@ -135,7 +142,7 @@ pub fn spins(context: &mut Context<'_>, epoch: u64) -> bool {
         return false;
     }
     // Epochs of the domain count the changes of this cluster after the turn; none is outstanding here.
-    context.fragment.wait = Wait::Spin { epoch };
+    context.fragment.wait = Wait::Spin { epoch, until: u64::MAX };
     true
 }
 
@@ -239,6 +246,7 @@ pub fn next_time<'a>(clusters: impl Iterator<Item = &'a Cluster>) -> Option<u64>
         .flat_map(|warp| &warp.fragments)
         .filter_map(|fragment| match fragment.wait {
             Wait::Until { time } => Some(time),
+            Wait::Spin { until, .. } if until != u64::MAX => Some(until),
             _ => None,
         })
         .min()
@@ -278,13 +286,14 @@ pub fn diagnose<'a, 'g: 'a>(stuck: impl Iterator<Item = (&'a Grid<'g>, &'a Clust
                 let waits = wait_in_words(grid, cluster, warp, fragment);
                 let [x, y, z] = cluster.state.ctas[warp.cta].index;
                 let who = format!(
-                    "warp {}{} of CTA ({x}, {y}, {z})",
+                    "warp {}{} of CTA ({x}, {y}, {z}){}",
                     warp.index,
                     if fragment.lanes == warp.lanes {
                         String::new()
                     } else {
                         format!(" {}", name_lanes(fragment.lanes))
                     },
+                    if grid.devices > 1 { format!(" on device {}", grid.device) } else { String::new() },
                 );
                 match rows.iter_mut().find(|(text, _)| *text == waits) {
                     Some((_, names)) => names.push(who),

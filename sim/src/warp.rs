@@ -76,6 +76,8 @@ pub enum Wait {
     Spin {
         /// The epoch of changes when it was found out.
         epoch: u64,
+        /// When the loop looks at the clock again, which may end it; [`u64::MAX`] if it does not look.
+        until: u64,
     },
 }
 
@@ -128,6 +130,8 @@ pub struct SpinWatch {
     pub fingerprint: u64,
     /// Where the jump went.
     pub target: u32,
+    /// When the clock was read first since the epoch changed.
+    pub clock_read: Option<u64>,
 }
 
 impl Fragment {

@@ -199,9 +199,9 @@ fn a_deadlocked_program_exits_with_1() {
 
 #[test]
 fn an_inconclusive_run_exits_with_3() {
-    let (status, errors, value) = run_json("multicast", &[]);
+    let (status, errors, value) = run_json("im2col", &[]);
     assert_eq!(status, Some(3));
-    assert!(errors.starts_with("unsupported [unsupported] in multicast, line "), "{errors}");
+    assert!(errors.starts_with("unsupported [unsupported] in im2col, line "), "{errors}");
     assert_eq!(value["verdict"], json!("unsupported"));
     let (status, errors, value) = run_json("scale", &["--budget", "3"]);
     assert_eq!(status, Some(3));

@@ -1,6 +1,7 @@
 //! `ptxsim`: runs launch files and checks PTX.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rorqual_sim::counters::{Counters, LinkCounters};
 use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile, Swept};
 use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::trace::{self, Model, Timeline, TraceTarget};
@@ -278,9 +279,10 @@ fn report(run: &Swept, checks: &[&str], as_json: bool) -> Result<ExitCode, Strin
     if *runs > 1 {
         complain(&format!("{runs} runs"));
     }
+    let links = links(outcome);
     let mut out = std::io::stdout().lock();
     let written = if as_json {
-        let object = json!({
+        let mut object = json!({
             "verdict": outcome.verdict().name(),
             "reports": outcome.reports.iter().map(report_json).collect::<Vec<_>>(),
             "warnings": outcome.warnings.iter().map(report_json).collect::<Vec<_>>(),
@@ -290,8 +292,12 @@ fn report(run: &Swept, checks: &[&str], as_json: bool) -> Result<ExitCode, Strin
             "runs": runs,
             "output": String::from_utf8_lossy(&outcome.output),
         });
+        if !links.is_empty() {
+            object["links"] = links.iter().map(rorqual_sim::counters::link_to_json).collect();
+        }
         writeln!(out, "{object}")
     } else {
+        links.iter().for_each(|link| complain(&link.to_string()));
         out.write_all(&outcome.output)
     };
     written
@@ -305,7 +311,7 @@ fn report(run: &Swept, checks: &[&str], as_json: bool) -> Result<ExitCode, Strin
 }
 
 fn report_json(report: &Report) -> Value {
-    json!({
+    let mut object = json!({
         "rule": report.rule.name(),
         "kernel": report.kernel,
         "line": report.line,
@@ -314,7 +320,18 @@ fn report_json(report: &Report) -> Value {
         "warp": report.place.map(|place| place.warp),
         "source": report.source.as_ref().map(|(file, line)| format!("{file}:{line}")),
         "message": report.message,
-    })
+    });
+    if let Some(device) = report.device {
+        object["device"] = json!(device);
+    }
+    object
+}
+
+/// What went between devices, in all launches together.
+fn links(outcome: &FileOutcome) -> Vec<LinkCounters> {
+    let mut total = Counters::default();
+    outcome.counters.iter().for_each(|(_, counters)| total.add(counters));
+    total.links
 }
 
 /// Counters of each launch.

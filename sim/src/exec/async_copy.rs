@@ -1,13 +1,13 @@
 //! Asynchronous copies and tensor maps (PTX ISA 9.7.10.28, 9.7.10.29): decoding and `cp.async`.
 //! Bulk and tensor copies are agents of their own, in `bulk_copy`.
 
-use super::access;
-use super::bulk_copy::{self, BulkCopy, Direction, TensorCopy};
+use super::bulk_copy::{BulkCopy, Direction, TensorCopy};
 use super::mbarrier;
+use super::{access, link, map_edit};
 use crate::bulk::{ReduceOp, ReduceType};
 use crate::cluster::ClusterState;
 use crate::context::Context;
-use crate::counters::{Class, Counters};
+use crate::counters::{Class, Counters, LinkUse};
 use crate::decode::{AddressSource, Decoded, Decoder, Unsupported};
 use crate::flight::{CopyArrival, CopyAsync};
 use crate::grid::Grid;
@@ -22,7 +22,7 @@ use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::operand::{Immediate, Operand};
 use rorqual_ptx::table::ExecAsyncCopy;
-use rorqual_ptx::types::Type;
+use rorqual_ptx::types::{Space, Type};
 
 /// The bytes that a `cp.async` reads.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +102,11 @@ fn issue_copy(
             .map_err(|error| Fault::new(Rule::Bounds, format!("cp.async in lane {lane}: {error}")))?;
     }
     access::count_copy(context, &from, &read, &to, bytes);
+    if context.grid.devices > 1 {
+        let reading = context.active().filter(|lane| read[*lane] > 0);
+        let reading = reading.fold(0, |lanes, lane| lanes | 1 << lane);
+        link::count_lanes(context, &from, (Space::Global, reading), bytes, LinkUse::Read);
+    }
     let total = context.active().map(|lane| u64::from(read[lane])).sum();
     if let Some(mut trace) = context.trace() {
         trace.copy_by_lanes(total);
@@ -338,7 +343,12 @@ impl Decoder<'_> {
         instruction.operand(name).map(|operand| self.source(operand, ty)).transpose()
     }
 
-    fn bulk(&mut self, instruction: &Instruction, reduce: Option<(ReduceOp, ReduceType)>) -> Decoded {
+    fn bulk(
+        &mut self,
+        instruction: &Instruction,
+        reduce: Option<(ReduceOp, ReduceType)>,
+        multimem: bool,
+    ) -> Decoded {
         if [Modifier::CpMask, Modifier::IgnoreOob].iter().any(|modifier| instruction.has(*modifier)) {
             return Err(Unsupported::new("byte masks of bulk copies"));
         }
@@ -359,6 +369,7 @@ impl Decoder<'_> {
             mbarrier: barrier,
             multicast: self.named_word(instruction, "mask", Type::U16)?,
             reduce,
+            multimem,
         };
         self.emit_with(Class::AsyncCopy, move |context| copy.issue(context));
         Ok(())
@@ -484,24 +495,25 @@ impl ExecAsyncCopy for Decoder<'_> {
     }
 
     fn cp_async_bulk(&mut self, instruction: &Instruction) -> Decoded {
-        self.bulk(instruction, None)
+        self.bulk(instruction, None, false)
     }
 
     fn cp_reduce_async_bulk(&mut self, instruction: &Instruction) -> Decoded {
         let reduce = (reduce_op(instruction)?, reduce_type(instruction)?);
-        self.bulk(instruction, Some(reduce))
+        self.bulk(instruction, Some(reduce), false)
     }
 
     fn cp_async_bulk_prefetch(&mut self, _: &Instruction) -> Decoded {
         self.no_effect()
     }
 
-    fn multimem_cp_async_bulk(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("multimem addresses"))
+    fn multimem_cp_async_bulk(&mut self, instruction: &Instruction) -> Decoded {
+        self.bulk(instruction, None, true)
     }
 
-    fn multimem_cp_reduce_async_bulk(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("multimem addresses"))
+    fn multimem_cp_reduce_async_bulk(&mut self, instruction: &Instruction) -> Decoded {
+        let reduce = (reduce_op(instruction)?, reduce_type(instruction)?);
+        self.bulk(instruction, Some(reduce), true)
     }
 
     fn cp_async_bulk_tensor(&mut self, instruction: &Instruction) -> Decoded {
@@ -571,7 +583,7 @@ impl ExecAsyncCopy for Decoder<'_> {
         let address = self.named_address(instruction, "addr")?;
         let space = instruction.space();
         self.emit_with(Class::AsyncCopy, move |context| {
-            bulk_copy::replace_field(context, address, space, field, ordinal, (value, wide))
+            map_edit::replace_field(context, address, space, field, ordinal, (value, wide))
         });
         Ok(())
     }
@@ -579,7 +591,7 @@ impl ExecAsyncCopy for Decoder<'_> {
     fn tensormap_cp_fenceproxy(&mut self, instruction: &Instruction) -> Decoded {
         let to = self.named_address(instruction, "dst")?;
         let from = self.named_address(instruction, "src")?;
-        self.emit_with(Class::AsyncCopy, move |context| bulk_copy::copy_map(context, to, from));
+        self.emit_with(Class::AsyncCopy, move |context| map_edit::copy_map(context, to, from));
         Ok(())
     }
 }

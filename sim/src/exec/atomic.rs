@@ -2,11 +2,11 @@
 
 use super::access::lane_fault;
 use super::bulk_copy::memory_rule;
-use super::observe;
+use super::{link, observe};
 use crate::bulk::{ReduceOp, ReduceType, reduce_element};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
-use crate::counters::{Class, Counters, lane_count};
+use crate::counters::{Class, Counters, LinkUse, lane_count};
 use crate::decode::{AddressSource, Decoded, Decoder, Unsupported};
 use crate::grid::Grid;
 use crate::liveness::slots_of;
@@ -24,25 +24,28 @@ use rorqual_ptx::types::{Space, Type};
 
 /// What an atomic does with the old value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
+pub enum Operation {
     /// Replaces it.
     Exchange,
     /// Replaces it if it is equal to the operand.
     CompareAndSwap,
     /// Combines it with the operand, element by element.
     Reduce {
+        /// What is done.
         op: ReduceOp,
         /// Element type in shared memory.
         ty: ReduceType,
         /// Element type in global memory: f32 addition flushes subnormals there.
         global: ReduceType,
+        /// Bits of an element.
         element_bits: u32,
     },
 }
 
 impl Operation {
     /// The new value of `bits` bits.
-    fn apply(self, old: u128, operand: u128, new: u128, bits: u32, is_global: bool) -> u128 {
+    #[must_use]
+    pub fn apply(self, old: u128, operand: u128, new: u128, bits: u32, is_global: bool) -> u128 {
         match self {
             Self::Exchange => operand,
             Self::CompareAndSwap => {
@@ -89,6 +92,7 @@ impl Atomic {
         crate::memory::check_alignment(&addresses, 0, context.mask, whole)
             .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
+        link::lanes(context, &addresses, self.space, whole, LinkUse::Atomic);
         let swaps = self.operation == Operation::CompareAndSwap;
         let touch = Touch { strong: self.semantics.strong, swaps, scalar_bytes: bytes, ..Touch::WRITE };
         observe::lanes(context, &addresses, self.space, whole, touch)?;
@@ -226,7 +230,12 @@ impl Asynchronous for AsyncReduction {
     }
 }
 
-fn operation(instruction: &Instruction, ty: Type) -> Result<Operation, Unsupported> {
+/// What an instruction does with the old value.
+///
+/// # Errors
+///
+/// If the simulator lacks it.
+pub fn operation(instruction: &Instruction, ty: Type) -> Result<Operation, Unsupported> {
     if instruction.has(Modifier::Exch) {
         return Ok(Operation::Exchange);
     }
@@ -264,7 +273,9 @@ fn operation(instruction: &Instruction, ty: Type) -> Result<Operation, Unsupport
     Ok(Operation::Reduce { op, ty: element, global, element_bits: ty.element_bits() })
 }
 
-fn elements(operand: &Operand) -> &[Operand] {
+/// The operands of a vector access; a plain operand is a vector of one.
+#[must_use]
+pub fn elements(operand: &Operand) -> &[Operand] {
     match operand {
         Operand::Vector(elements) => elements,
         single => std::slice::from_ref(single),
@@ -349,15 +360,15 @@ impl ExecAtomic for Decoder<'_> {
         Ok(())
     }
 
-    fn multimem_ld_reduce(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("multimem addresses"))
+    fn multimem_ld_reduce(&mut self, instruction: &Instruction) -> Decoded {
+        self.reducing_load(instruction)
     }
 
-    fn multimem_st(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("multimem addresses"))
+    fn multimem_st(&mut self, instruction: &Instruction) -> Decoded {
+        self.multicast_store(instruction)
     }
 
-    fn multimem_red(&mut self, _: &Instruction) -> Decoded {
-        Err(Unsupported::new("multimem addresses"))
+    fn multimem_red(&mut self, instruction: &Instruction) -> Decoded {
+        self.multicast_reduction(instruction)
     }
 }

@@ -4,21 +4,22 @@
 //! lets the agent go on. A load or exchange signals its mbarrier when done; a store first has read its source (which
 //! `wait_group.read` waits for), then has written.
 
+use super::link;
 use super::observe_copies::{Reads, lanes_alike, observe_load, observe_store};
 use crate::bulk::{self, BulkError, ReduceOp, ReduceType};
 use crate::cluster::{Asynchronous, ClusterState, Progress, rank_of};
 use crate::context::Context;
-use crate::counters::Counters;
+use crate::counters::{Counters, LinkUse};
 use crate::decode::AddressSource;
 use crate::exec::landing::{Landing, Target};
 use crate::flight::BulkFlight;
 use crate::grid::Grid;
 use crate::memory::{MemoryError, SHARED_RANK_SHIFT, SharedMemory, Window, classify};
 use crate::program::{Flow, Step};
-use crate::race::{Region, Touch};
+use crate::race::Touch;
 use crate::registers::Source;
 use crate::report::{Fault, Rule};
-use crate::tensor_map::{Field, TENSOR_MAP_BYTES, TensorMap, TileSpec};
+use crate::tensor_map::{TENSOR_MAP_BYTES, TensorMap, TileSpec};
 use crate::trace::CopyKind;
 use rorqual_ptx::types::Space;
 
@@ -34,7 +35,8 @@ pub enum Direction {
 }
 
 /// A fault of a copy.
-fn fault(error: &BulkError) -> Box<Fault> {
+#[must_use]
+pub fn fault(error: &BulkError) -> Box<Fault> {
     let rule = match error {
         BulkError::Memory(error) => memory_rule(error),
         BulkError::TensorMap(error) if error.is_unsupported() => Rule::Unsupported,
@@ -58,11 +60,15 @@ pub fn memory_rule(error: &MemoryError) -> Rule {
     }
 }
 
-fn memory_fault(error: &MemoryError) -> Box<Fault> {
+/// A fault of memory.
+#[must_use]
+pub fn memory_fault(error: &MemoryError) -> Box<Fault> {
     Box::new(Fault::new(memory_rule(error), error.to_string()))
 }
 
-fn to_shared(address: u64) -> u32 {
+/// The shared address that a generic address stands for, or the address itself.
+#[must_use]
+pub fn to_shared(address: u64) -> u32 {
     match classify(address) {
         Window::Shared(address) => address,
         _ => address as u32,
@@ -203,6 +209,8 @@ pub struct BulkCopy {
     pub multicast: Option<Source>,
     /// What a reduction does.
     pub reduce: Option<(ReduceOp, ReduceType)>,
+    /// Whether the destination is a multicast object.
+    pub multimem: bool,
 }
 
 impl BulkCopy {
@@ -223,18 +231,12 @@ impl BulkCopy {
             let (destination, source, bytes) = (destinations[lane], sources[lane], sizes[lane]);
             bulk::check_bulk(source, destination, u64::from(bytes)).map_err(|error| fault(&error))?;
             if self.direction == Direction::Store {
-                let work = BulkStore {
-                    source: to_shared(source),
-                    destination,
-                    bytes,
-                    reduce: self.reduce,
-                    data: None,
-                    line: context.line,
-                };
+                let destinations_of_lane = self.destinations(context, destination, bytes)?;
                 let alike =
                     lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
                 if let Some(lanes) = alike {
-                    let written = [(destination, bytes.into())];
+                    let written = destinations_of_lane.iter().map(|(_, start)| (*start, bytes.into()));
+                    let written: Vec<(u64, u64)> = written.collect();
                     observe_store(
                         context,
                         lanes,
@@ -243,7 +245,18 @@ impl BulkCopy {
                         self.reduce.is_some(),
                     )?;
                 }
-                submit_store(context, lane, bytes, Box::new(work));
+                for (device, destination) in destinations_of_lane {
+                    let work = BulkStore {
+                        source: to_shared(source),
+                        device,
+                        destination,
+                        bytes,
+                        reduce: self.reduce,
+                        data: None,
+                        line: context.line,
+                    };
+                    submit_store(context, lane, bytes, Box::new(work));
+                }
                 continue;
             }
             let multicast = self.multicast.map(|mask| u64::from(context.u32(mask)[lane]));
@@ -286,6 +299,20 @@ impl BulkCopy {
         context.cluster.changed();
         Ok(Flow::Next)
     }
+
+    /// Where a store goes: as which device, to what address. Every replica of a multicast object is one.
+    fn destinations(
+        &self,
+        context: &Context<'_>,
+        destination: u64,
+        bytes: u32,
+    ) -> Result<Vec<(u32, u64)>, Box<Fault>> {
+        if !self.multimem {
+            return Ok(vec![(context.grid.device, destination)]);
+        }
+        let replicas = context.grid.global().replicas(destination, bytes.into());
+        Ok(replicas.map_err(|error| memory_fault(&error))?.iter().collect())
+    }
 }
 
 /// A bulk copy into shared memory under way.
@@ -315,6 +342,7 @@ impl Asynchronous for BulkLoad {
                     let shared = &mut cluster.cta_of(destination)?.shared;
                     bulk::load_bulk(grid.global(), source, shared, destination, bytes)
                         .map_err(|error| fault(&error))?;
+                    link::copy(grid, counters, source, bytes.into(), LinkUse::BulkRead);
                     counters.global_read_bytes += u64::from(bytes);
                     counters.bulk_loads += 1;
                     counters.bulk_loaded_bytes += u64::from(bytes);
@@ -345,6 +373,8 @@ impl Asynchronous for BulkLoad {
 #[derive(Debug)]
 struct BulkStore {
     source: u32,
+    /// The device that sees the destination.
+    device: u32,
     destination: u64,
     bytes: u32,
     reduce: Option<(ReduceOp, ReduceType)>,
@@ -361,20 +391,20 @@ impl Asynchronous for BulkStore {
         counters: &mut Counters,
     ) -> Result<Progress, Box<Fault>> {
         let Self { source, destination, bytes, line, .. } = *self;
+        let global = grid.memory.device(self.device);
         if let Some((op, ty)) = self.reduce {
             let shared = &cluster.cta_of(source)?.shared;
-            bulk::reduce_bulk_global(shared, source, grid.global(), destination, bytes, op, ty, line)
+            bulk::reduce_bulk_global(shared, source, global, destination, bytes, op, ty, line)
                 .map_err(|error| fault(&error))?;
         } else if let Some((data, flags)) = &self.data {
-            grid.global()
-                .write_range(destination, data, flags, line)
-                .map_err(|error| memory_fault(&error))?;
+            global.write_range(destination, data, flags, line).map_err(|error| memory_fault(&error))?;
         } else {
             let shared = &cluster.cta_of(source)?.shared;
             let (data, flags) = shared.range(source, bytes).map_err(|error| memory_fault(&error))?;
             self.data = Some((data.to_vec(), flags.to_vec()));
             return Ok(Progress::Read);
         }
+        link::copy(grid, counters, destination, bytes.into(), LinkUse::BulkWrite);
         counters.global_written_bytes += u64::from(bytes);
         counters.bulk_stores += 1;
         counters.bulk_stored_bytes += u64::from(bytes);
@@ -510,6 +540,7 @@ impl Asynchronous for TensorLoad {
                 .map_err(|error| fault(&error))?;
             let inside = bulk::inside_bytes(spec, coordinates);
             counters.out_of_bounds_bytes += u64::from(bytes - inside);
+            link::copy(grid, counters, spec.address, inside.into(), LinkUse::BulkRead);
             counters.global_read_bytes += u64::from(inside);
             counters.bulk_loads += 1;
             counters.bulk_loaded_bytes += u64::from(bytes);
@@ -550,6 +581,7 @@ impl Asynchronous for TensorStore {
             }
         };
         let written = written.map_err(|error| fault(&error))?;
+        link::copy(grid, counters, self.spec.address, written.into(), LinkUse::BulkWrite);
         counters.global_written_bytes += u64::from(written);
         counters.bulk_stores += 1;
         counters.bulk_stored_bytes += u64::from(written);
@@ -613,103 +645,4 @@ fn read_map(context: &Context<'_>, address: u64, is_parameter: bool) -> Result<T
     }
     let map = TensorMap::from_bytes(&bytes).and_then(|map| map.decode());
     map.map_err(|error| fault(&BulkError::TensorMap(error)))
-}
-
-/// `tensormap.replace`
-///
-/// # Errors
-///
-/// If there is no tensor map, or the value is none of the field.
-pub fn replace_field(
-    context: &mut Context<'_>,
-    address: AddressSource,
-    space: Space,
-    field: Field,
-    ordinal: u32,
-    (value, wide): (Source, bool),
-) -> Step {
-    context.require_defined(value, "the value of tensormap.replace")?;
-    let addresses = address.read(context)?;
-    for lane in context.active() {
-        let value = if wide { context.u64(value)[lane] } else { u64::from(context.u32(value)[lane]) };
-        let (address, line) = (addresses[lane], context.line);
-        let shared = match (space, classify(address)) {
-            (Space::Shared | Space::SharedCluster, _) => Some(address as u32),
-            (_, Window::Shared(address)) => Some(address),
-            _ => None,
-        };
-        let mut bytes = [0; TENSOR_MAP_BYTES];
-        let mut flags = [0; TENSOR_MAP_BYTES];
-        match shared {
-            Some(address) => {
-                let memory = &context.cluster.cta_of(address)?.shared;
-                let (data, _) =
-                    memory.range(address, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
-                bytes.copy_from_slice(data);
-            }
-            None => {
-                let memory = context.grid.global();
-                memory.read_range(address, &mut bytes, &mut flags).map_err(|error| memory_fault(&error))?;
-            }
-        }
-        let tensor_map_fault = |error| fault(&BulkError::TensorMap(error));
-        let mut map = TensorMap::from_bytes(&bytes).map_err(tensor_map_fault)?;
-        map.replace(field, ordinal, value).map_err(tensor_map_fault)?;
-        let (bytes, flags) = (map.to_bytes(), [0xff; TENSOR_MAP_BYTES]);
-        match shared {
-            Some(address) => context.cluster.cta_of(address)?.shared.write_range(address, &bytes, &flags),
-            None => {
-                context.grid.edited_maps.edit(address, line);
-                context.grid.global().write_range(address, &bytes, &flags, line)
-            }
-        }
-        .map_err(|error| memory_fault(&error))?;
-        let region = shared.map_or(Region::Global, |address| context.shared_region(address));
-        let span = (shared.map_or(address, u64::from), TENSOR_MAP_BYTES as u64);
-        if let Some((race, actor)) = context.race(1 << lane) {
-            race.access_span(&actor, region, span, Touch::WRITE)?;
-        }
-    }
-    context.cluster.changed();
-    Ok(Flow::Next)
-}
-
-/// `tensormap.cp_fenceproxy`
-///
-/// # Errors
-///
-/// If the warp is not convergent, or the addresses are wrong.
-pub fn copy_map(context: &mut Context<'_>, to: AddressSource, from: AddressSource) -> Step {
-    if let Some(flow) = context.gather(u32::MAX, true) {
-        return Ok(flow);
-    }
-    let to = to.read_uniform(context, "the destination of tensormap.cp_fenceproxy")?;
-    let from = to_shared(from.read_uniform(context, "the source of tensormap.cp_fenceproxy")?);
-    let line = context.line;
-    let memory = &context.cluster.cta_of(from)?.shared;
-    let (data, flags) = memory.range(from, TENSOR_MAP_BYTES as u32).map_err(|error| memory_fault(&error))?;
-    context.grid.global().write_range(to, data, flags, line).map_err(|error| memory_fault(&error))?;
-    context.grid.edited_maps.edit(to, line);
-    let (from_region, bytes) = (context.shared_region(from), TENSOR_MAP_BYTES as u64);
-    let lane = context.mask & context.mask.wrapping_neg();
-    if let Some((race, actor)) = context.race(lane) {
-        race.access_span(&actor, from_region, (from.into(), bytes), Touch::READ)?;
-        race.access_span(&actor, Region::Global, (to, bytes), Touch::WRITE)?;
-    }
-    context.cluster.changed();
-    Ok(Flow::Next)
-}
-
-/// `fence.proxy.tensormap::generic.acquire`
-///
-/// # Errors
-///
-/// If the address is undefined, or nothing orders an edit of the map before.
-pub fn acquire_map(context: &mut Context<'_>, address: AddressSource) -> Step {
-    let addresses = address.read(context)?;
-    super::observe::lanes(context, &addresses, Space::Generic, TENSOR_MAP_BYTES as u32, Touch::READ)?;
-    for lane in context.active() {
-        context.grid.edited_maps.acquire(addresses[lane]);
-    }
-    Ok(Flow::Next)
 }

@@ -496,7 +496,7 @@ impl ExecConvert for Decoder<'_> {
             let holds = |address: u64| match classify(address) {
                 Window::Shared(at) if whole_cluster => shared_rank(at) < count,
                 Window::Shared(at) => space == Space::Shared && shared_rank(at) == own,
-                Window::Global => space == Space::Global,
+                Window::Global | Window::Multicast => space == Space::Global,
                 Window::Local(_) => space == Space::Local,
                 Window::Param(_) => space == Space::Param,
                 Window::None => false,

@@ -1,11 +1,11 @@
 //! Moves, loads, stores and cache control (PTX ISA 9.7.10): decoding, and the code of moves.
 
 use super::access::{self, Access, lane_fault};
-use super::observe;
 use super::older::{self, OlderValues};
+use super::{link, observe};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
 use crate::context::Context;
-use crate::counters::{Class, Counters};
+use crate::counters::{Class, Counters, LinkUse};
 use crate::decode::{AddressSource, Decoded, Decoder, Unsupported};
 use crate::grid::Grid;
 use crate::liveness::slots_of;
@@ -87,6 +87,7 @@ impl Load {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        link::lanes(context, &addresses, self.space, whole, LinkUse::Read);
         let may_be_older = self.semantics.strong.is_some() && self.components.len() == 1;
         let older = if may_be_older { older::values(context, &addresses, self.space, whole) } else { None };
         for (index, component) in self.components.iter().enumerate() {
@@ -183,6 +184,7 @@ impl Store {
             check_alignment(&addresses, 0, context.mask, whole).map_err(|error| lane_fault(&error))?;
         }
         access::count(context, &addresses, self.space, whole);
+        link::lanes(context, &addresses, self.space, whole, LinkUse::Write);
         let byte = |context: &Context<'_>, lane: usize, byte: u32| {
             let component = &self.components[(byte / self.bytes) as usize];
             let word = match component.slots {

@@ -5,7 +5,6 @@ use crate::memory::SHARED_DATA_OFFSET;
 use crate::program::{Flow, Step};
 use crate::registers::Destination;
 use crate::report::{Fault, Rule};
-use crate::warp::SpinWatch;
 use rorqual_ptx::operand::SpecialRegister;
 
 /// Writes a special register to a register of 32 or 64 bits.
@@ -35,16 +34,11 @@ pub fn write_predicate(context: &mut Context<'_>, special: SpecialRegister, to: 
     Ok(Flow::Next)
 }
 
-/// Jumps without effect after which a loop that reads the clock is taken to wait for it.
-const PATIENCE: u32 = 1 << 14;
-
-/// The clock; it runs faster and faster for a loop that does nothing but look at it.
+/// The clock. That a loop has looked at it is remembered: what else changes nothing may wait for a time.
 fn clock(context: &mut Context<'_>) -> u64 {
-    let SpinWatch { jumps, .. } = context.fragment.spin;
-    if jumps > PATIENCE {
-        context.world.time = context.world.time.saturating_add(context.world.time / 64 + 1);
-    }
-    context.world.time
+    let time = context.world.time;
+    context.fragment.spin.clock_read.get_or_insert(time);
+    time
 }
 
 fn read(context: &mut Context<'_>, special: SpecialRegister) -> Result<[u64; 32], Box<Fault>> {

@@ -4,8 +4,8 @@
 //! for an observer that checks for races to see.
 
 use super::barrier::{self, CtaBarrierInstruction, Reduce};
-use super::bulk_copy;
 use super::collective::{self, Brought, Operation, Reduction, Shuffle};
+use super::map_edit;
 use super::mbarrier::{self, Arrive, Test};
 use crate::counters::Class;
 use crate::decode::{Decoded, Decoder, Unsupported};
@@ -234,7 +234,7 @@ impl ExecSync for Decoder<'_> {
             return self.fence_like(move |race, actor| race.fence(actor, semantics));
         }
         let address = self.named_address(instruction, "addr")?;
-        self.emit_with(Class::Barrier, move |context| bulk_copy::acquire_map(context, address));
+        self.emit_with(Class::Barrier, move |context| map_edit::acquire_map(context, address));
         Ok(())
     }
 

@@ -29,6 +29,12 @@ pub struct BufferText {
     pub save: Option<String>,
     /// Addresses of other buffers, instead of elements.
     pub pointers: Option<Vec<PointerText>>,
+    /// Other devices that may access it.
+    #[serde(default)]
+    pub peers: Vec<u32>,
+    /// Buffers of several devices, of the same size: the name stands for a multicast object of them, for `multimem`
+    /// instructions, instead of memory of its own.
+    pub multicast: Option<Vec<String>>,
 }
 
 /// What to fill a buffer with.
@@ -134,6 +140,18 @@ impl Contents {
 }
 
 impl BufferText {
+    /// Whether no key but `multicast` says what it is.
+    #[must_use]
+    pub const fn is_only_multicast(&self) -> bool {
+        self.dtype.is_none()
+            && self.shape.is_none()
+            && self.file.is_none()
+            && self.fill.is_none()
+            && self.save.is_none()
+            && self.pointers.is_none()
+            && self.peers.is_empty()
+    }
+
     /// What the buffer starts with; pointers are filled in later.
     ///
     /// # Errors

@@ -2,6 +2,27 @@
 //!
 //! The types here are the file as written; [`run`] makes a device of it, runs the launches and saves buffers. Paths are
 //! relative to the file. Unknown keys are errors.
+//!
+//! Several devices:
+//!
+//! ```json
+//! {
+//!   "devices": 2,
+//!   "buffers": {
+//!     "left": {"dtype": "f32", "shape": [64], "fill": 1, "device": 0, "peers": [1]},
+//!     "right": {"dtype": "f32", "shape": [64], "fill": 2, "device": 1},
+//!     "both": {"multicast": ["left", "right"]}
+//!   },
+//!   "launches": [
+//!     {"device": 0, "concurrent": 0, "module": "sum.ptx", "kernel": "sum", "grid": [1, 1, 1], "block": [32, 1, 1],
+//!      "args": [{"buffer": "both"}]},
+//!     {"device": 1, "concurrent": 0, "module": "sum.ptx", "kernel": "sum", "grid": [1, 1, 1], "block": [32, 1, 1],
+//!      "args": [{"buffer": "left"}]}
+//!   ]
+//! }
+//! ```
+//!
+//! Kernels of device 1 may access `left`, which `peers` maps there; `both` is for `multimem` instructions.
 
 mod argument;
 mod buffer;

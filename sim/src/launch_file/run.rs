@@ -1,7 +1,7 @@
 //! Runs a launch file: buffers, modules, launches in order, saved buffers.
 
 use super::argument::Buffers;
-use super::buffer::{Contents, read_file};
+use super::buffer::{BufferText, Contents, read_file};
 use super::{LaunchFile, LaunchFileError, LaunchText};
 use crate::counters::Counters;
 use crate::device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};
@@ -219,6 +219,7 @@ fn unsupported_module(error: LaunchFileError) -> Result<Report, LaunchFileError>
             other_line: None,
             source: None,
             place: None,
+            device: None,
             message: format!("the module does not load: {wrong}"),
         });
     }
@@ -239,9 +240,38 @@ fn architecture(launch: usize, text: &LaunchText, module: &str) -> Result<Target
     })
 }
 
+/// Makes a multicast object; its address and bytes.
+fn place_multicast(
+    name: &str,
+    buffer: &BufferText,
+    replicas: &[String],
+    placed: &BTreeMap<String, (DevicePointer, u64)>,
+    device: &mut Device,
+) -> Result<(DevicePointer, u64), LaunchFileError> {
+    if !buffer.is_only_multicast() {
+        let message = "`multicast` excludes every other key: the buffers that it names have them";
+        return Err(LaunchFileError::buffer(name, message.to_owned()));
+    }
+    let (mut addresses, mut size) = (Vec::new(), None);
+    for replica in replicas {
+        let unknown = || LaunchFileError::UnknownBuffer { name: replica.clone() };
+        let &(pointer, bytes) = placed.get(replica).ok_or_else(unknown)?;
+        let expected = *size.get_or_insert(bytes);
+        if bytes != expected {
+            let message = format!("`{replica}` has {bytes} bytes, `{}` has {expected}", replicas[0]);
+            return Err(LaunchFileError::buffer(name, message));
+        }
+        addresses.push(pointer.0);
+    }
+    let bytes = size.unwrap_or(0);
+    let base = device.memory_mut().create_multicast(name, bytes, &addresses);
+    let base = base.map_err(|error| LaunchFileError::buffer(name, error.to_string()))?;
+    Ok((DevicePointer(base), bytes))
+}
+
 fn place(file: &LaunchFile, folder: &Path, device: &mut Device) -> Result<Placed, LaunchFileError> {
     let mut placed = BTreeMap::new();
-    for (name, buffer) in &file.buffers {
+    for (name, buffer) in file.buffers.iter().filter(|(_, buffer)| buffer.multicast.is_none()) {
         let contents = buffer.contents(name, folder, device.options().memory_budget)?;
         let pointer = device
             .allocate_on(buffer.device, name, contents.len())
@@ -249,7 +279,17 @@ fn place(file: &LaunchFile, folder: &Path, device: &mut Device) -> Result<Placed
         if let Contents::Bytes(bytes) = &contents {
             device.write(pointer, bytes)?;
         }
+        for peer in &buffer.peers {
+            device
+                .map_peer(pointer, *peer)
+                .map_err(|error| LaunchFileError::buffer(name, error.to_string()))?;
+        }
         placed.insert(name.clone(), (pointer, contents.len()));
+    }
+    for (name, buffer) in &file.buffers {
+        if let Some(replicas) = &buffer.multicast {
+            placed.insert(name.clone(), place_multicast(name, buffer, replicas, &placed, device)?);
+        }
     }
     let placed = Placed(placed);
     for (name, buffer) in &file.buffers {

@@ -70,6 +70,20 @@ pub enum MemoryError {
         /// The device that accesses it.
         device: u32,
     },
+    /// The address is in no multicast object.
+    #[error("address {address:#x} is in no multicast object, as multimem instructions need")]
+    NotMulticast {
+        /// The address.
+        address: u64,
+    },
+    /// A multicast object cannot be made, or is of other devices.
+    #[error("multicast object `{object}`: {rule}")]
+    Multicast {
+        /// Its name.
+        object: Arc<str>,
+        /// What is wrong, and what was expected.
+        rule: String,
+    },
     /// The address is in another state space than the instruction accesses.
     #[error("address {address:#x} is in {}, not in {expected}", WindowText(*.found))]
     WrongWindow {
@@ -205,6 +219,7 @@ impl fmt::Display for WindowText {
             Window::Shared(_) => "shared memory",
             Window::Local(_) => "local memory",
             Window::Param(_) => "the kernel's parameters",
+            Window::Multicast => "a multicast object, which only multimem instructions access",
             Window::None => "no state space",
         })
     }

@@ -50,6 +50,8 @@ pub struct GlobalMemory {
     live_bytes: u64,
     budget: Option<u64>,
     exclusive: bool,
+    /// Ascending by address.
+    multicasts: Vec<multicast::Multicast>,
 }
 
 impl GlobalMemory {
@@ -336,6 +338,7 @@ impl GlobalMemory {
     }
 }
 
+mod multicast;
 mod placed;
 #[cfg(test)]
 mod tests;

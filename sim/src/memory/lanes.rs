@@ -161,7 +161,7 @@ pub fn classify_lanes(addresses: &[u64; LANES], offset: u64, mask: u32) -> [u32;
             Window::Shared(_) => 1,
             Window::Local(_) => 2,
             Window::Param(_) => 3,
-            Window::None => 4,
+            Window::Multicast | Window::None => 4,
         };
         lanes[window] |= 1 << lane;
     }

@@ -9,6 +9,7 @@
 //! | [`SHARED_WINDOW_BASE`] + `shared::cluster` address | shared memory of the CTAs of the cluster |
 //! | [`LOCAL_WINDOW_BASE`] + offset | local memory of the executing thread |
 //! | [`PARAM_WINDOW_BASE`] + offset | parameters of the kernel |
+//! | [`MULTICAST_BASE`] ... | multicast objects: memory of several devices at once, for `multimem` instructions |
 //! | [`GLOBAL_BASE`] + (device << 36) ... | global memory, one range a device |
 
 mod allocation;
@@ -41,6 +42,10 @@ pub const PARAM_WINDOW_BASE: u64 = 0x0000_6002_0000_0000;
 pub const GLOBAL_BASE: u64 = 0x0000_7f00_0000_0000;
 /// The address after global memory.
 pub const GLOBAL_END: u64 = 0x0000_8000_0000_0000;
+/// First address of multicast objects.
+pub const MULTICAST_BASE: u64 = 0x0000_7e00_0000_0000;
+/// The address after multicast objects.
+pub const MULTICAST_END: u64 = 0x0000_7e80_0000_0000;
 /// Binary logarithm of the address range of a device.
 pub const DEVICE_SHIFT: u32 = 36;
 /// The devices that have an address range.
@@ -64,6 +69,8 @@ pub enum Window {
     Local(u32),
     /// Parameters of the kernel, at this offset.
     Param(u32),
+    /// A multicast object, at the same address.
+    Multicast,
     /// No window at all.
     None,
 }
@@ -77,6 +84,9 @@ pub const fn classify(generic: u64) -> Window {
     const PARAM: u64 = PARAM_WINDOW_BASE >> 32;
     if generic >= GLOBAL_BASE && generic < GLOBAL_END {
         return Window::Global;
+    }
+    if generic >= MULTICAST_BASE && generic < MULTICAST_END {
+        return Window::Multicast;
     }
     let offset = generic as u32;
     match generic >> 32 {
@@ -146,6 +156,8 @@ mod tests {
         assert_eq!(classify(PARAM_WINDOW_BASE + (1 << 32)), Window::None);
         assert_eq!(classify(GLOBAL_BASE), Window::Global);
         assert_eq!(classify(GLOBAL_END), Window::None);
+        assert_eq!(classify(MULTICAST_BASE), Window::Multicast);
+        assert_eq!(classify(MULTICAST_BASE - 1), Window::None);
         assert_eq!(classify(0), Window::None);
         assert_eq!(MAX_DEVICES, 16);
     }

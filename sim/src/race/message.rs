@@ -123,7 +123,9 @@ fn whose(conflict: &Conflict<'_>) -> String {
     let lanes = name_lanes(records.lanes_at(earlier, *address));
     let started =
         if earlier.path == Path::Generic { format!("by {lanes} of") } else { "started by".to_owned() };
-    let warp = if earlier.agent.cluster != now.agent.cluster {
+    let warp = if earlier.device != now.device {
+        format!("warp {} of device {}", earlier.warp_of_cta, earlier.device)
+    } else if earlier.agent.cluster != now.agent.cluster {
         format!("warp {} of another cluster", earlier.warp_of_cta)
     } else if earlier.cta != now.cta {
         format!("warp {} of CTA rank {}", earlier.warp_of_cta, earlier.cta)
@@ -211,6 +213,9 @@ fn missing_order(conflict: &Conflict<'_>) -> String {
         Path::Bulk | Path::Asynchronous if earlier.write && matches!(region, Region::Shared { .. }) => {
             format!("needs a wait on the mbarrier that line {line} signals, for all the bytes that it counts")
         }
+        Path::Bulk if earlier.device != now.device => format!(
+            "needs a wait for the copy of line {line}, then a release and an acquire of .sys scope between the two devices"
+        ),
         Path::Bulk if matches!(region, Region::Global) && !earlier.write => {
             format!("needs a wait on the mbarrier that the copy of line {line} signals")
         }

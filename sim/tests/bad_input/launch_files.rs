@@ -47,7 +47,7 @@ pub const ROWS: &[Row] = &[
     (
         "an unknown key of a buffer",
         &[Set("/buffers/data/type", r#""f32""#)],
-        "launch.json: unknown field `type`, expected one of `dtype`, `shape`, `file`, `fill`, `device`, `save`, `pointers` at line 1 column 62",
+        "launch.json: unknown field `type`, expected one of `dtype`, `shape`, `file`, `fill`, `device`, `save`, `pointers`, `peers`, `multicast` at line 1 column 62",
     ),
     (
         "an unknown key of an argument",

@@ -7,7 +7,7 @@ pub const ROWS: &[Row] = &[
     (
         "a kernel that is not in the module",
         &[Set("/launches/0/kernel", r#""scal""#)],
-        "launch 0 (`scal`), module kernels.ptx: the module has no kernel `scal`; it has blocks, bounded, forget, hang, multicast, paired, scale, skip, speak, tiled",
+        "launch 0 (`scal`), module kernels.ptx: the module has no kernel `scal`; it has blocks, bounded, forget, hang, im2col, paired, scale, skip, speak, tiled",
     ),
     (
         "a module without kernels",

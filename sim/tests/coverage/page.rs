@@ -26,6 +26,7 @@ const NAMES: &[(&str, &str)] = &[
     ("matrix", "values of matrix instructions"),
     ("wrong_programs", "programs that break a rule, and what the report says"),
     ("kernels", "kernels compiled by nvcc and Triton"),
+    ("peers", "kernels of several devices"),
 ];
 
 /// How much of a form executes.

@@ -6,8 +6,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 /// The suites of the simulator's tests by the names of their files or folders, and what the page calls them.
-pub const SUITES: &[(&str, &str)] =
-    &[("opcodes", "o"), ("instructions", "i"), ("matrix", "m"), ("wrong_programs", "w"), ("kernels", "k")];
+pub const SUITES: &[(&str, &str)] = &[
+    ("opcodes", "o"),
+    ("instructions", "i"),
+    ("matrix", "m"),
+    ("wrong_programs", "w"),
+    ("kernels", "k"),
+    ("peers", "p"),
+];
 
 /// The letters of the suites that name an opcode of a row.
 pub fn tested(folder: &Path) -> HashMap<Opcode, BTreeSet<&'static str>> {
