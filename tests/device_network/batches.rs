@@ -2,9 +2,10 @@
 //! do.
 
 use rorqual::Error;
+use rorqual::driver::Device;
 use rorqual::model::generate;
 use rorqual::model::generate::GenerateOptions;
-use rorqual::network::{DeviceNetwork, Network};
+use rorqual::network::{DeviceNetwork, LoadOptions, Network};
 use rorqual::reference::InputError;
 use rorqual::reference::mla::Form;
 
@@ -184,4 +185,21 @@ fn a_cache_of_another_network_is_refused() {
         );
     }
     assert_eq!(network.free_pages(), (4, 4));
+}
+
+/// Slots are numbered in 32 bits, and a page of nothing holds nothing.
+#[test]
+fn a_cache_that_cannot_be_is_refused() {
+    let model = checkpoint::model("tiny-mtp");
+    let device = Device::simulated("sm_80".parse().expect("a target")).expect("a device");
+    let error = |cache_tokens, page_size| {
+        let options = LoadOptions { cache_tokens, page_size };
+        DeviceNetwork::load(&model, &device, options, &mut |_, _| {}).expect_err("no such cache").to_string()
+    };
+    let page_size = "expected 1 to 4294967295";
+    assert_eq!(error(64, 0), format!("`page_size` is 0, {page_size}"));
+    assert_eq!(error(64, 1 << 32), format!("`page_size` is 4294967296, {page_size}"));
+    let cache_tokens = "expected 0 to 4294967280";
+    assert_eq!(error((1 << 32) - 15, 16), format!("`cache_tokens` is 4294967281, {cache_tokens}"));
+    assert_eq!(error(usize::MAX, 16), format!("`cache_tokens` is {}, {cache_tokens}", usize::MAX));
 }
