@@ -259,6 +259,7 @@ impl DeviceNetwork {
     }
 
     fn logits_of(&self, hidden: &[f32], head: &Buffer<bf16>) -> Result<Vec<f32>> {
+        self.model.check_whole_states(hidden)?;
         let rows: Vec<bf16> = hidden.iter().map(|value| bf16::from_f32(*value)).collect();
         let rows = self.stream().upload(rows.len(), &rows)?;
         let logits = self.operations.head(&rows, head, self.hidden())?;
@@ -319,14 +320,13 @@ impl Network for DeviceNetwork {
     ) -> Result<Vec<f32>> {
         let _pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         let mtp = self.mtp.as_ref().ok_or(InputError::NoMtp)?;
-        let hidden = self.hidden();
         for segment in segments.iter() {
             self.draft_pool.check(segment.cache, "new_draft_cache")?;
             // Row 0 embeds the token at position 1.
             let position = segment.cache.tokens() + 1;
             self.model.check_tokens(segment.tokens, position)?;
             self.model.check_length(position + segment.tokens.len())?;
-            assert_eq!(segment.hidden.len(), segment.tokens.len() * hidden, "a state for each row");
+            self.model.check_states(segment.hidden, segment.tokens.len())?;
         }
         let states = self.module(mtp, segments, observer);
         for segment in segments {
