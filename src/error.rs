@@ -74,6 +74,16 @@ pub enum Error {
         /// What the device runs.
         target: rorqual_ptx::target::Target,
     },
+    /// A size that the cache cannot have.
+    #[error("`{option}` is {given}, expected {} to {}", .expected.0, .expected.1)]
+    LoadOption {
+        /// The field of `LoadOptions`.
+        option: &'static str,
+        /// Its value.
+        given: usize,
+        /// The least and the largest that it may be.
+        expected: (usize, usize),
+    },
     /// Weights and cache do not fit on the device.
     #[error("the device has {free} bytes free, expected {weights} for the weights and {cache} for the cache")]
     DeviceMemory {

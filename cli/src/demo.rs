@@ -74,13 +74,16 @@ struct Run {
 /// Runs the demo.
 pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     let place = Place::asked_for_or_best(&arguments.run)?;
-    let directory = match &arguments.model {
-        Some(directory) => directory.clone(),
-        None => find_bundled()?,
-    };
     let mut bars = Bars::new(arguments.run.quiet);
-    let checkpoint = open(&directory, place.precision, &mut bars)?;
-    let prompts = prompts(&checkpoint, arguments.sums)?;
+    // What is wrong with a checkpoint is said before the kernels take their time; that there is none, behind them.
+    let opened = match arguments.model.clone().or_else(find_bundled) {
+        Some(directory) => {
+            let checkpoint = open(&directory, place.precision, &mut bars)?;
+            let prompts = prompts(&checkpoint, arguments.sums)?;
+            Some((checkpoint, prompts))
+        }
+        None => None,
+    };
     // For programs there is one object at the end.
     let mut out: Box<dyn Write> =
         if arguments.run.json { Box::new(io::sink()) } else { Box::new(stdout().lock()) };
@@ -99,6 +102,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         }
     }
 
+    let (checkpoint, prompts) = opened.ok_or_else(no_checkpoint)?;
     print_network(&checkpoint, &place, &mut out)?;
     let mut load = ExpertLoad::default();
     let reference = Run::new(&checkpoint.network, &checkpoint, &prompts, &mut bars, &mut load)?;
@@ -142,17 +146,20 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
 }
 
 /// The bundled checkpoint, looked for upwards from where the command was called and from where it lies.
-fn find_bundled() -> Result<PathBuf, Failure> {
+fn find_bundled() -> Option<PathBuf> {
     let called_from = std::env::current_dir().ok();
     let lies_in = std::env::current_exe().ok();
     let starts = [called_from.as_deref(), lies_in.as_deref()];
     let mut places = starts.into_iter().flatten().flat_map(Path::ancestors).map(|place| place.join(BUNDLED));
-    places.find(|place| place.join("config.json").exists()).ok_or_else(|| {
-        Failure::input(format_args!(
-            "the bundled checkpoint {BUNDLED} is not here: it comes with the source repository; run the command \
-             inside a checkout, or name another checkpoint with --model"
-        ))
-    })
+    places.find(|place| place.join("config.json").exists())
+}
+
+/// How to get what an installed command comes without.
+fn no_checkpoint() -> Failure {
+    Failure::input(format_args!(
+        "the bundled checkpoint {BUNDLED} is not here: it comes with the source repository; run the command inside a \
+         checkout, or name another checkpoint with --model"
+    ))
 }
 
 /// Generates what the catalog has for a device, also what the build has embedded.

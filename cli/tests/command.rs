@@ -60,6 +60,31 @@ fn the_demo_reports_a_device_in_json() {
 }
 
 #[test]
+fn an_installed_demo_without_assets_checks_the_kernels_and_says_how_to_get_the_checkpoint() {
+    let directory = tempfile::tempdir().unwrap();
+    let installed = directory.path().join("rorqual");
+    std::fs::copy(env!("CARGO_BIN_EXE_rorqual"), &installed).unwrap();
+    let empty = directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let demo = |arguments: &[&str]| {
+        let output = Command::new(&installed).args(arguments).current_dir(&empty).output().unwrap();
+        let [text, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert_eq!(output.status.code(), Some(2), "{text}\n{stderr}");
+        let message = "error: the bundled checkpoint assets/tiny-r1-fp8 is not here: it comes with the source \
+                       repository; ";
+        assert!(stderr.starts_with(message) && stderr.contains("--model"), "{stderr}");
+        text
+    };
+    let text = demo(&["--cases", "1", "--device", "sim"]);
+    assert!(text.contains(" kernels for sm_90a, "), "{text}");
+    for family in FAMILIES {
+        let has_row = text.lines().any(|line| line.split_whitespace().next() == Some(family.name));
+        assert!(has_row, "{} in\n{text}", family.name);
+    }
+    assert_eq!(demo(&["--device", "reference"]), "", "there are no kernels to check");
+}
+
+#[test]
 fn the_demo_of_the_reference_path_reports_in_json() {
     for precision in ["f32", "kernel"] {
         let arguments =

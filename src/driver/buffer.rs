@@ -80,9 +80,9 @@ impl Use<'_> {
     }
 
     fn at<T: DeviceElement>(&self, address: u64, elements: usize) -> Option<(Region<'_>, Shape)> {
-        let (start, bytes) = (self.region.address(), (elements * size_of::<T>()) as u64);
-        let offset = address.checked_sub(start)?;
-        let is_within = self.region.element == T::ELEMENT && offset + bytes <= self.region.bytes;
+        let bytes = elements.checked_mul(size_of::<T>())? as u64;
+        let offset = address.checked_sub(self.region.address())?;
+        let is_within = self.region.element == T::ELEMENT && offset.checked_add(bytes)? <= self.region.bytes;
         let region = Region { offset: self.region.offset + offset, bytes, ..self.region };
         is_within.then(|| (region, elements.into()))
     }

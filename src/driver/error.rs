@@ -73,6 +73,16 @@ pub enum Error {
         /// What the driver says about it.
         message: String,
     },
+    /// The CUDA driver did not launch a kernel, or work before the launch failed.
+    #[error("kernel `{kernel}`, grid {} x {} x {}: {source}", .grid[0], .grid[1], .grid[2])]
+    Launch {
+        /// The kernel.
+        kernel: String,
+        /// The CTAs that were to run.
+        grid: [u32; 3],
+        /// What the driver says.
+        source: Box<Error>,
+    },
     /// There is not enough memory on the device.
     #[error("{device} cannot allocate {bytes} bytes: {free} of {total} are free")]
     OutOfMemory {
@@ -128,8 +138,10 @@ pub enum Error {
         target: Target,
     },
     /// The driver's compiler refused a module.
-    #[error("the driver's compiler refused the module: {name} ({code}): {log}")]
+    #[error("the driver's compiler refused the module of {}: {name} ({code}): {log}", list(.kernels))]
     Compile {
+        /// The kernels of the module, sorted.
+        kernels: Vec<String>,
         /// The value of `CUresult`.
         code: u32,
         /// Its name.
@@ -283,5 +295,32 @@ fn reports_in_words(reports: &[rorqual_sim::Report]) -> String {
     match reports.len() {
         0 | 1 => first,
         count => format!("{first} (and {} more)", count - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_driver_name_the_kernel() {
+        let error = Error::Compile {
+            kernels: vec!["first".to_owned(), "second".to_owned()],
+            code: 218,
+            name: "CUDA_ERROR_INVALID_PTX".to_owned(),
+            log: "line 3".to_owned(),
+        };
+        let words =
+            "the driver's compiler refused the module of first, second: CUDA_ERROR_INVALID_PTX (218): line 3";
+        assert_eq!(error.to_string(), words);
+        let source = Box::new(Error::Cuda {
+            operation: "launch",
+            code: 701,
+            name: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES".to_owned(),
+            message: "too many resources".to_owned(),
+        });
+        let error = Error::Launch { kernel: "first".to_owned(), grid: [7, 2, 1], source };
+        let words = "kernel `first`, grid 7 x 2 x 1: launch: CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES (701): too many resources";
+        assert_eq!(error.to_string(), words);
     }
 }

@@ -19,8 +19,8 @@ impl Kernel {
     ///
     /// [`Error::Contract`] if the arguments are not those of the contract or the grid is too large;
     /// [`Error::Argument`] for an address outside of the buffers, elements of another type, memory that is written but
-    /// was given for reading, a wrong tensor map; [`Error::Overlap`]; [`Error::OtherDevice`]. On the simulator
-    /// [`Error::Simulated`] with what the kernel did wrong.
+    /// was given for reading, a wrong tensor map; [`Error::Overlap`]; [`Error::OtherDevice`]. On a GPU
+    /// [`Error::Launch`] with what the driver says, on the simulator [`Error::Simulated`] with what the kernel did wrong.
     pub fn launch(&self, stream: &Stream, arguments: &[Argument], buffers: &[Use<'_>]) -> Result<()> {
         self.device().check_same(stream.device(), "launch")?;
         for given in buffers {
@@ -94,7 +94,12 @@ impl Kernel {
             #[cfg(feature = "cuda")]
             (backend::Stream::Cuda(stream), backend::Function::Cuda(function)) => {
                 // SAFETY: as promised by the caller; kinds and number of the arguments were checked with the grid.
-                unsafe { stream.launch(function, shape, arguments) }
+                let launched = unsafe { stream.launch(function, shape, arguments) };
+                launched.map_err(|source| Error::Launch {
+                    kernel: kernel.to_owned(),
+                    grid,
+                    source: Box::new(source),
+                })
             }
             #[cfg(feature = "sim")]
             (backend::Stream::Simulated(stream), backend::Function::Simulated(function)) => {

@@ -61,10 +61,11 @@ impl Module {
             let parameters = &entry.variables[first..first + entry.parameter_count as usize];
             (entry.name.clone(), parameters.iter().map(bytes).collect())
         });
-        let kernels = kernels.collect();
+        let kernels: BTreeMap<String, Vec<u64>> = kernels.collect();
+        let names: Vec<String> = kernels.keys().cloned().collect();
         let backend = {
             let _span = tracing::info_span!("assemble").entered();
-            wrapped!(Context device.context() => context: Module context.load(ptx, cubin))?
+            wrapped!(Context device.context() => context: Module context.load(ptx, cubin, &names))?
         };
         Ok(Self { inner: Arc::new(Inner { device: device.clone(), backend, kernels }) })
     }

@@ -80,7 +80,7 @@ impl Context {
     }
 
     /// The text: what runs here is never machine code.
-    pub fn load(&self, ptx: &str, _cubin: Option<&Cubin>) -> Result<Module> {
+    pub fn load(&self, ptx: &str, _cubin: Option<&Cubin>, _kernels: &[String]) -> Result<Module> {
         self.shared.device().load(ptx).map(Module).map_err(|source| simulator("load", source))
     }
 }

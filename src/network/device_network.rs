@@ -24,10 +24,29 @@ use std::sync::{Mutex, PoisonError};
 /// How much memory the cache gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Tokens, of all sequences together, that the cache has room for, rounded up to pages.
+    /// Tokens, of all sequences together, that the cache has room for, rounded up to pages: one at least. What comes
+    /// out must be less than 2^32, the number of different slots that kernels can be told.
     pub cache_tokens: usize,
-    /// Tokens of a page.
+    /// Tokens of a page, at least 1.
     pub page_size: usize,
+}
+
+impl LoadOptions {
+    /// Pages of the cache.
+    ///
+    /// # Errors
+    /// [`Error::LoadOption`] if there is none of such pages, or slots of tokens cannot be numbered.
+    fn pages(self) -> Result<usize> {
+        let Self { cache_tokens, page_size } = self;
+        let expect = |holds: bool, option, given, expected| {
+            if holds { Ok(()) } else { Err(Error::LoadOption { option, given, expected }) }
+        };
+        let largest = u32::MAX as usize;
+        expect((1..=largest).contains(&page_size), "page_size", page_size, (1, largest))?;
+        let most = largest / page_size * page_size;
+        expect(cache_tokens <= most, "cache_tokens", cache_tokens, (0, most))?;
+        Ok(cache_tokens.div_ceil(page_size).max(1))
+    }
 }
 
 impl Default for LoadOptions {
@@ -81,7 +100,8 @@ impl DeviceNetwork {
     /// each layer with its number and the count of layers.
     ///
     /// # Errors
-    /// [`Error::DeviceMemory`] before anything is copied if weights and cache do not fit; what the device says.
+    /// Before anything is copied [`Error::LoadOption`], and [`Error::DeviceMemory`] if weights and cache do not fit; what
+    /// the device says.
     pub fn load(
         model: &Model,
         device: &Device,
@@ -89,12 +109,12 @@ impl DeviceNetwork {
         on_layer: &mut dyn FnMut(usize, usize),
     ) -> Result<Self> {
         let config = model.config();
-        let page_size = options.page_size.max(1);
-        let pages = options.cache_tokens.div_ceil(page_size).max(1);
+        let (pages, page_size) = (options.pages()?, options.page_size);
         let record_bytes = 2 * (config.kv_lora_rank + config.qk_rope_head_dim);
         let layers = model.blocks.len();
         let drafts = usize::from(model.mtp.is_some());
-        let cache_bytes = (layers + drafts) * pages * page_size * record_bytes;
+        // What no `usize` holds does not fit on a device either.
+        let cache_bytes = (pages * page_size).saturating_mul(record_bytes).saturating_mul(layers + drafts);
         check_memory(device, weight_bytes(model), cache_bytes)?;
 
         let operations = Operations::new(Executor::new(device)?, model.numerics.activation_scale)?;
@@ -239,6 +259,7 @@ impl DeviceNetwork {
     }
 
     fn logits_of(&self, hidden: &[f32], head: &Buffer<bf16>) -> Result<Vec<f32>> {
+        self.model.check_whole_states(hidden)?;
         let rows: Vec<bf16> = hidden.iter().map(|value| bf16::from_f32(*value)).collect();
         let rows = self.stream().upload(rows.len(), &rows)?;
         let logits = self.operations.head(&rows, head, self.hidden())?;
@@ -299,14 +320,13 @@ impl Network for DeviceNetwork {
     ) -> Result<Vec<f32>> {
         let _pass = self.pass.lock().unwrap_or_else(PoisonError::into_inner);
         let mtp = self.mtp.as_ref().ok_or(InputError::NoMtp)?;
-        let hidden = self.hidden();
         for segment in segments.iter() {
             self.draft_pool.check(segment.cache, "new_draft_cache")?;
             // Row 0 embeds the token at position 1.
             let position = segment.cache.tokens() + 1;
             self.model.check_tokens(segment.tokens, position)?;
             self.model.check_length(position + segment.tokens.len())?;
-            assert_eq!(segment.hidden.len(), segment.tokens.len() * hidden, "a state for each row");
+            self.model.check_states(segment.hidden, segment.tokens.len())?;
         }
         let states = self.module(mtp, segments, observer);
         for segment in segments {
@@ -486,7 +506,7 @@ fn weight_bytes(model: &Model) -> usize {
 /// [`Error::DeviceMemory`] if weights and cache do not fit.
 fn check_memory(device: &Device, weights: usize, cache: usize) -> Result<()> {
     let free = device.memory_info()?.free as usize;
-    if weights + cache > free {
+    if weights.saturating_add(cache) > free {
         return Err(Error::DeviceMemory { weights, cache, free });
     }
     Ok(())

@@ -124,14 +124,14 @@ pub trait Network {
     /// Logits of final states `[tokens, hidden]`: `[tokens, vocab]`.
     ///
     /// # Errors
-    /// What the device says.
+    /// [`InputError::PartialState`]; what the device says.
     fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>>;
 
     /// Runs new rows of some sequences through the multi-token-prediction module and returns the state of each, after
     /// its head's norm: `[tokens, hidden]`.
     ///
     /// # Errors
-    /// As of [`forward`](Self::forward), and [`InputError::NoMtp`].
+    /// As of [`forward`](Self::forward), [`InputError::NoMtp`] and [`InputError::HiddenStates`].
     fn draft(
         &self,
         segments: &mut [DraftSegment<'_, Self::Cache>],
@@ -141,7 +141,7 @@ pub trait Network {
     /// Logits of states from [`draft`](Self::draft): `[tokens, vocab]`.
     ///
     /// # Errors
-    /// What the device says.
+    /// As of [`logits`](Self::logits).
     fn draft_logits(&self, hidden: &[f32]) -> Result<Vec<f32>>;
 }
 
@@ -185,6 +185,7 @@ impl Network for Model {
     }
 
     fn logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
+        self.check_whole_states(hidden)?;
         Ok(self.logits(hidden))
     }
 
@@ -206,6 +207,7 @@ impl Network for Model {
     }
 
     fn draft_logits(&self, hidden: &[f32]) -> Result<Vec<f32>> {
+        self.check_whole_states(hidden)?;
         Ok(self.draft_logits(hidden))
     }
 }

@@ -195,11 +195,11 @@ pub trait Format: sealed::Tensors {
         extents: [usize; N],
     ) -> Result<Self::Rows>;
 
-    /// Overwrites activations with zeros; scales too.
+    /// Overwrites activations with what padding has: zeros, and scales of 1.
     ///
     /// # Errors
     ///
-    /// As of [`Stream::zero`].
+    /// As of [`Stream::write`].
     fn fill_zeros(stream: &Stream, operation: &'static str, rows: &mut Self::Rows) -> Result<()>;
 
     #[doc(hidden)]
@@ -357,7 +357,8 @@ impl Format for E4m3 {
 
     fn fill_zeros(stream: &Stream, operation: &'static str, rows: &mut Quantized) -> Result<()> {
         stream.zero(&mut rows.codes).map_err(Error::of(operation))?;
-        stream.zero(&mut rows.scales).map_err(Error::of(operation))
+        let scales = vec![1.0; rows.scales.len()];
+        stream.write(&mut rows.scales, &scales).map_err(Error::of(operation))
     }
 
     fn read_rows<'c, 'a: 'c, const N: usize>(

@@ -101,6 +101,26 @@ pub enum InputError {
         /// Positions that the configuration allows.
         max_position_embeddings: usize,
     },
+    /// Not a hidden state for each token.
+    #[error(
+        "{given} elements of hidden states, expected {expected} for {tokens} tokens (tokens * `hidden_size`)"
+    )]
+    HiddenStates {
+        /// Tokens that states are needed for.
+        tokens: usize,
+        /// Elements of so many states.
+        expected: usize,
+        /// Elements that were given.
+        given: usize,
+    },
+    /// Part of a hidden state.
+    #[error("{given} elements of hidden states, expected a multiple of {hidden_size} (`hidden_size`)")]
+    PartialState {
+        /// Elements of a state.
+        hidden_size: usize,
+        /// Elements that were given.
+        given: usize,
+    },
     /// Speculation was asked of a checkpoint without the module for it.
     #[error("the checkpoint has no multi-token-prediction module, which speculation needs")]
     NoMtp,

@@ -214,6 +214,9 @@ impl Model {
     }
 
     /// Logits of final states `[tokens, hidden]`: f32 `[tokens, vocab]`.
+    ///
+    /// # Panics
+    /// If `hidden` is no whole number of states.
     pub fn logits(&self, hidden: &[f32]) -> Vec<f32> {
         linear(hidden, &self.head, Output::F32, self.numerics)
     }
@@ -222,11 +225,8 @@ impl Model {
     /// its head's norm: `[tokens, hidden]`. Their logits are [`Self::draft_logits`].
     ///
     /// # Errors
-    /// [`InputError::NoMtp`], [`InputError::TokenOutOfRange`] and [`InputError::TooLong`], before any cache has
-    /// changed.
-    ///
-    /// # Panics
-    /// If a segment does not have one state for each token.
+    /// [`InputError::NoMtp`], [`InputError::TokenOutOfRange`], [`InputError::TooLong`] and
+    /// [`InputError::HiddenStates`], before any cache has changed.
     pub fn draft(
         &self,
         segments: &mut [DraftSegment<'_>],
@@ -240,12 +240,8 @@ impl Model {
             let position = segment.cache.tokens() + 1;
             self.check_tokens(segment.tokens, position)?;
             self.check_length(position + segment.tokens.len())?;
+            self.check_states(segment.hidden, segment.tokens.len())?;
             batch.push(segment.tokens.len(), position, segment.form, segment.cache);
-            assert_eq!(
-                segment.hidden.len(),
-                segment.tokens.len() * self.config.hidden_size,
-                "a state for each row"
-            );
             tokens.extend_from_slice(segment.tokens);
             hidden.extend_from_slice(segment.hidden);
         }
@@ -266,6 +262,9 @@ impl Model {
     }
 
     /// Logits of states from [`Self::draft`]: f32 `[tokens, vocab]`; empty without a module.
+    ///
+    /// # Panics
+    /// If `hidden` is no whole number of states.
     pub fn draft_logits(&self, hidden: &[f32]) -> Vec<f32> {
         let Some(mtp) = &self.mtp else { return Vec::new() };
         linear(hidden, &mtp.head, Output::F32, self.numerics)
@@ -315,6 +314,22 @@ impl Model {
         }
         self.check_tokens(prompt, 0)?;
         self.check_length(prompt.len())
+    }
+
+    /// That there is a state for each of some tokens.
+    pub(crate) fn check_states(&self, hidden: &[f32], tokens: usize) -> Result<(), InputError> {
+        let (expected, given) = (tokens * self.config.hidden_size, hidden.len());
+        if given == expected { Ok(()) } else { Err(InputError::HiddenStates { tokens, expected, given }) }
+    }
+
+    /// That states are whole.
+    pub(crate) fn check_whole_states(&self, hidden: &[f32]) -> Result<(), InputError> {
+        let (hidden_size, given) = (self.config.hidden_size, hidden.len());
+        if given.is_multiple_of(hidden_size) {
+            Ok(())
+        } else {
+            Err(InputError::PartialState { hidden_size, given })
+        }
     }
 
     pub(crate) fn check_tokens(&self, tokens: &[u32], first_position: usize) -> Result<(), InputError> {

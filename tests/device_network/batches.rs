@@ -2,9 +2,10 @@
 //! do.
 
 use rorqual::Error;
+use rorqual::driver::Device;
 use rorqual::model::generate;
 use rorqual::model::generate::GenerateOptions;
-use rorqual::network::{DeviceNetwork, Network};
+use rorqual::network::{DeviceNetwork, DraftSegment, LoadOptions, Network};
 use rorqual::reference::InputError;
 use rorqual::reference::mla::Form;
 
@@ -184,4 +185,54 @@ fn a_cache_of_another_network_is_refused() {
         );
     }
     assert_eq!(network.free_pages(), (4, 4));
+}
+
+/// On a network that predicts a second token.
+fn refuses_states_of_other_sizes<N: Network>(network: &N) {
+    let width = network.config().hidden_size;
+    let mut sequence = [Sequence::new(network)];
+    let batch: [(&[u32], Form); 1] = [(&[1, 2], Form::Naive)];
+    let states = forward(network, &mut sequence, &batch, &mut ()).expect("tokens that fit");
+    for given in [0, width, 2 * width - 1, 2 * width + 1, 3 * width] {
+        let mut segments = [DraftSegment {
+            tokens: batch[0].0,
+            hidden: &vec![0.0; given],
+            form: Form::Naive,
+            cache: &mut sequence[0].draft_cache,
+        }];
+        let error = network.draft(&mut segments, &mut ()).expect_err("not a state for each token");
+        let expected = InputError::HiddenStates { tokens: 2, expected: 2 * width, given };
+        assert!(matches!(&error, Error::Input(input) if *input == expected), "{error}");
+    }
+    let expected = InputError::PartialState { hidden_size: width, given: 2 * width - 1 };
+    let partial = &states[1..];
+    for logits in [network.logits(partial), network.draft_logits(partial)] {
+        let error = logits.expect_err("a state lacks an element");
+        assert!(matches!(&error, Error::Input(input) if *input == expected), "{error}");
+    }
+    draft(network, &mut sequence, &batch, &states).expect("a cache as it was");
+}
+
+#[test]
+fn states_of_other_sizes_are_refused() {
+    let model = checkpoint::model("tiny-mtp");
+    refuses_states_of_other_sizes(&model);
+    refuses_states_of_other_sizes(&checkpoint::load(&model, "sm_80", 64));
+}
+
+/// Slots are numbered in 32 bits, and a page of nothing holds nothing.
+#[test]
+fn a_cache_that_cannot_be_is_refused() {
+    let model = checkpoint::model("tiny-mtp");
+    let device = Device::simulated("sm_80".parse().expect("a target")).expect("a device");
+    let error = |cache_tokens, page_size| {
+        let options = LoadOptions { cache_tokens, page_size };
+        DeviceNetwork::load(&model, &device, options, &mut |_, _| {}).expect_err("no such cache").to_string()
+    };
+    let page_size = "expected 1 to 4294967295";
+    assert_eq!(error(64, 0), format!("`page_size` is 0, {page_size}"));
+    assert_eq!(error(64, 1 << 32), format!("`page_size` is 4294967296, {page_size}"));
+    let cache_tokens = "expected 0 to 4294967280";
+    assert_eq!(error((1 << 32) - 15, 16), format!("`cache_tokens` is 4294967281, {cache_tokens}"));
+    assert_eq!(error(usize::MAX, 16), format!("`cache_tokens` is {}, {cache_tokens}", usize::MAX));
 }

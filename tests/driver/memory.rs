@@ -148,3 +148,27 @@ fn freed_memory_is_free_again() {
     drop(buffer);
     assert_eq!(device.memory_info().expect("memory").free, before);
 }
+
+/// A place that wraps around is not in the memory.
+#[test]
+fn a_use_reaches_no_further_than_its_memory() {
+    let stream = simulated("sm_80").stream().expect("a stream");
+    let mut buffer = stream.upload(4, &[1u32, 2, 3, 4]).expect("room");
+    let address = buffer.address();
+    let given = buffer.writes();
+    let read = |address, elements| given.read_at::<u32>(&stream, address, elements).expect("a device");
+    assert_eq!(read(address + 8, 2), Some(vec![3, 4]));
+    for (address, elements) in [
+        (address + 8, 3),
+        (address - 4, 1),
+        (u64::MAX, 1),
+        (address, usize::MAX),
+        (address, usize::MAX / 4 + 1),
+        (address + 8, usize::MAX / 4),
+    ] {
+        assert_eq!(read(address, elements), None, "{elements} at {address:#x}");
+    }
+    assert!(given.write_at(&stream, address + 8, &[5u32, 6]).expect("a device"));
+    assert!(!given.write_at(&stream, u64::MAX, &[5u32, 6]).expect("a device"));
+    assert_eq!(read(address, 4), Some(vec![1, 2, 5, 6]));
+}

@@ -197,5 +197,13 @@ fn prefill() {
         close(&download(&stream, &out.output), &expected.output, 4.0 * BF16);
         close(&stream.download(&out.lse).expect("lse"), &expected.lse, 1e-3);
         assert!(plan.flags(&stream).expect("flags").is_empty());
+
+        // A query behind the last sequence.
+        let query_offsets = upload(&stream, 2, &[0, tokens as u32 - 1]);
+        let out = plan.run(&stream, PrefillInputs { query_offsets: query_offsets.view(), ..inputs });
+        let out = out.expect("a run");
+        let (output, lse) = (download(&stream, &out.output), stream.download(&out.lse).expect("lse"));
+        assert_eq!(output[(tokens - 1) * HEADS * value..], [0.0; HEADS * 24]);
+        assert_eq!(lse[(tokens - 1) * HEADS..], [f32::NEG_INFINITY; HEADS]);
     }
 }

@@ -81,6 +81,11 @@ fn tokens_go_to_experts_and_back() {
         let [scales, expected] =
             [&quantized.scales, &after.scales].map(|it| stream.download(it).expect("scales"));
         assert_eq!(scales, expected);
+        let slot_of_row = upload(&stream, 2, &[u32::MAX, 0]);
+        let padded = permute.run(&stream, &quantized, &slot_of_row).expect("a run");
+        let codes = stream.download(&padded.codes).expect("codes");
+        assert!(codes[..HIDDEN].iter().all(|code| code.to_f32() == 0.0));
+        assert_eq!(stream.download(&padded.scales).expect("scales")[..2], [1.0; 2]);
 
         // Each expert multiplies by one: the sum of the weights, 2.5, of each token.
         let spec = CombineSpec { hidden: 136, topk: 3, shared: true };
@@ -120,6 +125,7 @@ fn swiglu_of_both_formats() {
             codes.iter().enumerate().map(|(at, code)| code.to_f32() * scales[at / 40]).collect();
         close(&given[..80], &expected[..80], 1.0 / 8.0);
         assert_eq!(given[80..], [0.0; 40]);
+        assert_eq!(scales[2], 1.0, "the scale of a row that is padding");
     }
 }
 

@@ -114,7 +114,8 @@ pub enum Grouping {
         a: Slices,
         /// Of B.
         b: Slices,
-        /// Of D. Slices must not overlap.
+        /// Of D. Slices lie side by side within the rows of D, or one behind the other, at least `d_pitch` apart: then
+        /// the `rows` of one must end before the next starts.
         d: Slices,
     },
 }
@@ -287,6 +288,19 @@ const WEIGHTS: Rule<GemmSpec> = Rule::new("weights", |spec| match spec.grouping 
     Grouping::Batched { batches, .. } => within("batches", batches, 1..=65535),
 });
 
+/// No element of D is of two slices.
+const SLICES: Rule<GemmSpec> = Rule::new("slices", |spec| {
+    let Grouping::Batched { batches, d, .. } = spec.grouping else { return Ok(()) };
+    let [n, pitch, stride] = [spec.n, spec.d_pitch, d.stride].map(u64::from);
+    let are_side_by_side = stride >= n && u64::from(batches - 1) * stride + n <= pitch;
+    require(batches == 1 || are_side_by_side || stride >= pitch, || {
+        format!(
+            "`d.stride` is {stride}, expected {n} (`n`) or more with {batches} slices in {pitch} (`d_pitch`), or \
+             {pitch} or more"
+        )
+    })
+});
+
 /// Products of bf16; see the [module](self).
 #[derive(Debug)]
 pub struct Bf16Gemm;
@@ -296,7 +310,7 @@ impl Family for Bf16Gemm {
     type Spec = GemmSpec;
     type Arguments = Bf16GemmArguments;
 
-    const RULES: &[Rule<GemmSpec>] = &[N, GRID, K, A_PITCH, B_PITCH, D_PITCH, WEIGHTS];
+    const RULES: &[Rule<GemmSpec>] = &[N, GRID, K, A_PITCH, B_PITCH, D_PITCH, WEIGHTS, SLICES];
 
     fn emit(spec: &GemmSpec, target: Target) -> Result<Kernel, GenerateError> {
         let plan = Plan::new(*spec, Factors::Bf16);
@@ -377,6 +391,31 @@ mod tests {
             rule::<Fp8Gemm>(&GemmSpec { b_order: Order::InputMajor, ..good }),
             "`b_order` is InputMajor, expected OutputMajor for fp8"
         );
+    }
+
+    #[test]
+    fn slices_of_d_do_not_overlap() {
+        let batched = |batches, stride, d_pitch| {
+            let [a, b] = [Slices { first: 0, stride: 96 }, Slices { first: 0, stride: 64 * 96 }];
+            let d = Slices { first: 8, stride };
+            GemmSpec { grouping: Grouping::Batched { batches, a, b, d }, d_pitch, ..GemmSpec::new(64, 96) }
+        };
+        // Side by side with and without gaps, one behind the other, and nothing to overlap with.
+        for (batches, stride, d_pitch) in
+            [(3, 64, 192), (3, 80, 224), (3, 192, 192), (3, u32::MAX, 64), (1, 0, 64)]
+        {
+            assert_eq!(Bf16Gemm::check(&batched(batches, stride, d_pitch)), Ok(()));
+        }
+        // On top of each other, by an element, beyond the end of a row by an element and, in 32 bits, by none.
+        for (batches, stride, d_pitch) in [(2, 0, 64), (3, 63, 192), (3, 64, 191), (65535, 65539, 1 << 20)] {
+            let ways = format!(
+                "64 (`n`) or more with {batches} slices in {d_pitch} (`d_pitch`), or {d_pitch} or more"
+            );
+            assert_eq!(
+                rule::<Bf16Gemm>(&batched(batches, stride, d_pitch)),
+                format!("`d.stride` is {stride}, expected {ways}")
+            );
+        }
     }
 
     #[test]

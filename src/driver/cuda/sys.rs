@@ -122,9 +122,10 @@ impl Context {
         Ok(Pinned { pointer, bytes, in_use_until: None, context: Arc::clone(&self.context) })
     }
 
-    pub fn load(&self, ptx: &str, cubin: Option<&Cubin>) -> Result<Module> {
+    /// Loads a module of these kernels.
+    pub fn load(&self, ptx: &str, cubin: Option<&Cubin>, kernels: &[String]) -> Result<Module> {
         call("load", self.context.bind_to_thread())?;
-        match cubin.map(|cubin| self.load_image(cubin.bytes(), true)) {
+        match cubin.map(|cubin| self.load_image(cubin.bytes(), true, kernels)) {
             Some(Ok(module)) => return Ok(module),
             Some(Err(error)) => tracing::warn!(%error, "machine code is refused, the text is compiled"),
             None => {}
@@ -134,11 +135,11 @@ impl Context {
             expected: "text without NUL".to_owned(),
             given: format!("a NUL at byte {}", error.nul_position()),
         })?;
-        self.load_image(text.as_bytes_with_nul(), false)
+        self.load_image(text.as_bytes_with_nul(), false, kernels)
     }
 
     /// Loads text that ends in NUL, or a whole file of machine code. The context is bound.
-    fn load_image(&self, image: &[u8], is_machine_code: bool) -> Result<Module> {
+    fn load_image(&self, image: &[u8], is_machine_code: bool, kernels: &[String]) -> Result<Module> {
         let mut log = vec![0u8; LOG_BYTES];
         let mut options = [
             sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
@@ -166,7 +167,8 @@ impl Context {
             Err(Error::Cuda { code, name, message, .. }) => {
                 let end = log.iter().position(|byte| *byte == 0).unwrap_or(LOG_BYTES);
                 let log = String::from_utf8_lossy(&log[..end]).trim().to_owned();
-                Err(Error::Compile { code, name, log: if log.is_empty() { message } else { log } })
+                let log = if log.is_empty() { message } else { log };
+                Err(Error::Compile { kernels: kernels.to_vec(), code, name, log })
             }
             Err(error) => Err(error),
         }

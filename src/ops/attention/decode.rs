@@ -119,7 +119,7 @@ impl MlaDecode {
     pub fn run(&self, stream: &Stream, inputs: DecodeInputs<'_>) -> Result<Attended> {
         let tokens = rows_of(inputs.queries);
         let DecodeSpec { heads, latent, .. } = *self.decode.spec();
-        let mut out = Attended::zeros(stream, Self::NAME, [tokens, heads as usize, latent as usize])?;
+        let mut out = Attended::nothing(stream, Self::NAME, [tokens, heads as usize, latent as usize])?;
         let mut workspace = self.workspace(stream, tokens, inputs.longest)?;
         self.run_into(stream, inputs, &mut out, &mut workspace)?;
         Ok(out)

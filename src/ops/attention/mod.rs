@@ -39,13 +39,12 @@ pub struct Attended {
 }
 
 impl Attended {
-    /// Zeros, for `[tokens, heads, width]`.
-    fn zeros(stream: &Stream, operation: &'static str, extents: [usize; 3]) -> Result<Self> {
+    /// What queries saw that saw nothing, for `[tokens, heads, width]`.
+    fn nothing(stream: &Stream, operation: &'static str, [tokens, heads, width]: [usize; 3]) -> Result<Self> {
         let allocate = || -> crate::driver::Result<_> {
-            let mut output = stream.allocate(extents)?;
-            let mut lse = stream.allocate([extents[0], extents[1]])?;
+            let mut output = stream.allocate([tokens, heads, width])?;
             stream.zero(&mut output)?;
-            stream.zero(&mut lse)?;
+            let lse = stream.upload([tokens, heads], &vec![f32::NEG_INFINITY; tokens * heads])?;
             Ok(Self { output, lse })
         };
         allocate().map_err(Error::of(operation))

@@ -66,8 +66,8 @@ impl MlaPrefill {
         Ok(Self { plan: Plan::new(Self::NAME, device, &spec)? })
     }
 
-    /// Weighted sums of values, `[tokens, heads, value]`; zeros for queries of no sequence, and for sequences that do not
-    /// fit.
+    /// Weighted sums of values, `[tokens, heads, value]`; queries of no sequence, and of sequences that do not fit, see
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl MlaPrefill {
     pub fn run(&self, stream: &Stream, inputs: PrefillInputs<'_>) -> Result<Attended> {
         let MlaPrefillSpec { heads, value, .. } = *self.plan.spec();
         let extents = [rows_of(inputs.queries), heads as usize, value as usize];
-        let mut out = Attended::zeros(stream, Self::NAME, extents)?;
+        let mut out = Attended::nothing(stream, Self::NAME, extents)?;
         self.run_into(stream, inputs, &mut out)?;
         Ok(out)
     }
