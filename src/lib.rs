@@ -1,6 +1,6 @@
 //! Kernels and a kernel compiler for DeepSeek-style sparse mixture-of-experts models.
 //!
-//! What is here so far:
+//! What is here:
 //! - [`catalog`]: kernels by specialisation and target, embedded or generated.
 //! - [`driver`] (features `cuda`, `sim`): devices, memory, streams and launches, on a GPU or on the simulator;
 //!   `interop` shares them with `cudarc`.
@@ -8,8 +8,9 @@
 //! - [`ops`] (features `cuda`, `sim`): the operations of a network as plans that are checked once and run many times.
 //! - [`model`] (feature `model`): checkpoints in the Hugging Face layout, and generation; with feature `tokenizer` also
 //!   text in and out.
-//! - [`mod@reference`] (feature `model`): the CPU reference path, the whole network in plain Rust. Every kernel will be
-//!   judged against it.
+//! - [`mod@reference`] (feature `model`): the CPU reference path, the whole network in plain Rust.
+//! - [`network`] (feature `model`): what generation needs of a network, and with `cuda` or `sim` a checkpoint on a device.
+//! - [`verify`] (feature `model`): every kernel family against the reference, on random cases.
 //!
 //! ```
 //! # #[cfg(feature = "tokenizer")]

@@ -411,7 +411,7 @@ pub trait Arguments {
 /// States the arguments of a kernel: a struct for the host, and one of values for the kernel's code.
 ///
 /// Types are [`In`], [`Out`] and [`InOut`] of an element, `u32`, `u64`, `f32`, and
-/// [[`TensorMapParameter`](crate::tma::TensorMapParameter).
+/// [`TensorMapParameter`](crate::tma::TensorMapParameter).
 ///
 /// ```
 /// use rorqual_codegen::contract::{Arguments, In, Out};

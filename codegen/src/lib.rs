@@ -9,10 +9,12 @@
 //! |---|---|
 //! | [`contract`] | arguments, grid and shared memory: what a launch must know, stated once |
 //! | [`builder`], [`value`], [`mod@pointer`], [`control`] | instructions, arithmetic, memory, branches |
+//! | [`element`], [`bits`], [`exponential`], [`top_k`] | what memory and registers hold; counts of bits, `exp`, selection of the best |
 //! | [`layout`], [`swizzle`], [`tile`], [`run`] | where elements lie, as values |
-//! | [`warp`], [`barrier`], [`shared`] | what threads do together |
+//! | [`warp`], [`barrier`], [`shared`], [`atomic`] | what threads do together |
 //! | [`async_copy`], [`mbarrier`], [`pipeline`], [`tma`] | copies behind the back of the threads |
 //! | [`mma`], [`mod@format`] | matrix products; FP8, bf16 and f16 as f32 |
+//! | [`error`] | why there is no kernel |
 //!
 //! A mistake does not panic: [`generate`] returns the first one, with the kernel, its specialisation and the source
 //! line of the generator that made it. What it returns otherwise has passed every check of `rorqual-ptx`.

@@ -247,7 +247,8 @@ pub fn targets() -> impl Iterator<Item = Target> {
 }
 
 /// The specialisations that a network of this shape needs, each with what it is for. A specialisation may come more than
-/// once.
+/// once. The residual on its own, `argmax` and `sample` are for networks of the caller's: that of this library adds in
+/// its norms and chooses tokens on the host.
 #[must_use]
 pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let mut specs = norms(shape);
@@ -351,7 +352,10 @@ fn elementwise(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let mut specs = vec![
         (AnySpec::Embedding(table), "states of the tokens"),
         (AnySpec::Swiglu(swiglu), "activation of the dense network"),
-        (AnySpec::Residual(ResidualSpec { hidden, x_pitch: hidden }), "residual behind the last block"),
+        (
+            AnySpec::Residual(ResidualSpec { hidden, x_pitch: hidden }),
+            "residual on its own, for networks that do not add it in a norm",
+        ),
         (AnySpec::Argmax(logits), "the likeliest token"),
         (AnySpec::Sample(logits), "a token drawn"),
     ];

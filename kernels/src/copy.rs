@@ -7,6 +7,7 @@
 //! A thread copies a run of 8 elements. What lies between rows of `to` is not touched.
 
 use crate::Family;
+use crate::rows::target_name;
 use crate::rule::{Rule, at_least, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
@@ -58,7 +59,7 @@ impl Family for CopyRows {
 
     fn emit(spec: &CopyRowsSpec, target: Target) -> Result<Kernel, GenerateError> {
         let CopyRowsSpec { width, from_pitch, to_pitch } = *spec;
-        let short = target.to_string().replace('_', "");
+        let short = target_name(target);
         let name = format!("copy_rows_w{width}_p{from_pitch}_p{to_pitch}_{short}");
         let runs = width.div_ceil(RUN);
         let rows_a_cta = THREADS.div_ceil(runs).max(1);

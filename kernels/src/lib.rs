@@ -2,7 +2,15 @@
 //!
 //! A family is a [`Family`]: a `Spec` of named fields, the rules that it obeys, the arguments of its kernel, and the
 //! generator. Shapes that belong to the model are in the `Spec`; the number of tokens is an argument. Every family is
-//! total: any size, ragged tails, nothing at all.
+//! total: whatever obeys its rules has a kernel, and every number of tokens a result, none too. Most families take any
+//! width. Attention does not:
+//!
+//! | family | widths |
+//! |---|---|
+//! | `mla_prefill` | `nope`, `rope` and `value` multiples of 8 up to 192, `nope + rope` up to 256 |
+//! | `mla_decode` | `latent` and `rope` multiples of 16 up to 1024, and together what fits shared memory |
+//! | `mla_combine` | `latent` a multiple of 16 up to 1024 |
+//! | `cache_append`, `cache_gather` | `latent` and `rope` multiples of 8 up to 1024; in FP8 512 and 64 |
 //!
 //! These families are portable: they run on every target from sm_80 on.
 #![forbid(unsafe_code)]

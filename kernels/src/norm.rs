@@ -13,11 +13,11 @@
 //! reference's `rms_norm`, from which the sum in f32 differs by at most one unit in the last place of bf16.
 
 use crate::quant::quantize_run;
+use crate::rows::{round_to_bf16, target_name};
 use crate::rule::{Rule, an_output, at_least, within};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
-use rorqual_codegen::format::Format;
 use rorqual_codegen::run::RunLayout;
 use rorqual_codegen::warp::reduce_cta;
 use rorqual_codegen::{Builder, GenerateError, Header, Kernel, Value, generate};
@@ -96,7 +96,7 @@ fn name(spec: &RmsNormSpec, target: Target) -> String {
     let residual = if residual { "_residual" } else { "" };
     let bf16 = if bf16 { "_bf16" } else { "" };
     let fp8 = fp8.map_or(String::new(), |format| format!("_fp8{}", format.name()));
-    let target = target.to_string().replace('_', "");
+    let target = target_name(target);
     format!("rms_norm_h{hidden}{pitch}{residual}{bf16}{fp8}_{target}")
 }
 
@@ -159,9 +159,4 @@ fn row<'k>(builder: &'k Builder, spec: &RmsNormSpec, arguments: RmsNormParameter
             scales.at(run.first / BLOCK).store_when(leads, scale);
         }
     }
-}
-
-/// The nearest bf16, as f32.
-fn round_to_bf16(value: Value<'_, f32>) -> Value<'_, f32> {
-    Bf16::to_f32(Bf16::of_f32(value))
 }

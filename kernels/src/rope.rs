@@ -14,6 +14,7 @@
 
 use crate::Family;
 use crate::device_error::POSITION;
+use crate::rows::target_name;
 use crate::rule::{Rule, positive, require};
 use rorqual_codegen::contract::{Extent, In, InOut};
 use rorqual_codegen::element::Bf16;
@@ -115,7 +116,7 @@ fn name(spec: &RopeSpec, target: Target) -> String {
         Pairing::Interleaved => "interleaved",
         Pairing::Halves => "halves",
     };
-    let target = target.to_string().replace('_', "");
+    let target = target_name(target);
     format!("rope_{pairing}_w{width}_h{heads}_o{offset}_p{head_pitch}_t{token_pitch}_{target}")
 }
 

@@ -80,7 +80,7 @@ impl Random {
         }
     }
 
-    /// A style; one case in four has non-finite values.
+    /// A style; one in five is [`Style::Special`], the only one with values that are not finite.
     pub fn style(&mut self) -> Style {
         self.pick(&[Style::Normal, Style::Normal, Style::Wide, Style::Sparse, Style::Special])
     }

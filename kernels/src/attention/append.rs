@@ -15,6 +15,7 @@ use super::record::RecordFormat;
 use crate::device_error::{PAGE, POSITION};
 use crate::quant::next_power_of_two;
 use crate::rope::{Pairing, Rotation};
+use crate::rows::target_name;
 use crate::rule::{Rule, at_least, multiple};
 use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, InOut};
@@ -99,7 +100,7 @@ impl Family for CacheAppend {
 
 fn name(spec: &CacheAppendSpec, target: Target) -> String {
     let CacheAppendSpec { latent, rope, latent_pitch, key_pitch, record } = *spec;
-    let (record, target) = (record.name(), target.to_string().replace('_', ""));
+    let (record, target) = (record.name(), target_name(target));
     format!("cache_append_{record}_l{latent}_r{rope}_p{latent_pitch}_k{key_pitch}_{target}")
 }
 

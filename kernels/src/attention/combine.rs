@@ -13,6 +13,7 @@
 
 use super::{LN_2, LOG2_E};
 use crate::Family;
+use crate::rows::target_name;
 use crate::rule::{Rule, multiple, positive, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
@@ -74,7 +75,7 @@ impl Family for MlaCombine {
 
     fn emit(spec: &MlaCombineSpec, target: Target) -> Result<Kernel, GenerateError> {
         let MlaCombineSpec { heads, latent, chunk } = *spec;
-        let short = target.to_string().replace('_', "");
+        let short = target_name(target);
         let name = format!("mla_combine_h{heads}_l{latent}_c{chunk}_{short}");
         let threads = (latent / RUN).next_multiple_of(32).min(256);
         let header = Header::new(name, spec, target, threads).grid(Extent::argument("tokens"), heads, 1);

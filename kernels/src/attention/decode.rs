@@ -32,6 +32,7 @@ use super::tile::{Tile, tile_bytes};
 use super::{KEY_BLOCK, LOG2_E};
 use crate::Family;
 use crate::device_error::{PAGE, SEQUENCE};
+use crate::rows::target_name;
 use crate::rule::{Rule, multiple, positive, require, within};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::Bf16;
@@ -140,7 +141,7 @@ impl Family for MlaDecode {
 
 fn name(spec: &MlaDecodeSpec, target: Target) -> String {
     let MlaDecodeSpec { heads, latent, rope, page_size, record, chunk } = *spec;
-    let (record, target) = (record.name(), target.to_string().replace('_', ""));
+    let (record, target) = (record.name(), target_name(target));
     format!("mla_decode_{record}_h{heads}_l{latent}_r{rope}_page{page_size}_c{chunk}_{target}")
 }
 

@@ -13,6 +13,7 @@
 
 use super::record::{Pages, RecordFormat};
 use crate::device_error::{PAGE, SEQUENCE};
+use crate::rows::target_name;
 use crate::rule::{Rule, multiple, positive};
 use crate::{BLOCK, Family};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
@@ -85,7 +86,7 @@ impl Family for CacheGather {
 
     fn emit(spec: &CacheGatherSpec, target: Target) -> Result<Kernel, GenerateError> {
         let CacheGatherSpec { latent, rope, page_size, record } = *spec;
-        let (record, short) = (record.name(), target.to_string().replace('_', ""));
+        let (record, short) = (record.name(), target_name(target));
         let name = format!("cache_gather_{record}_l{latent}_r{rope}_page{page_size}_{short}");
         let header = Header::new(name, spec, target, THREADS);
         let keys = Extent::argument("longest").ceil_divide(KEYS);

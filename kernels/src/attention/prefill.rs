@@ -26,6 +26,7 @@ use super::tile::{Tile, tile_bytes};
 use super::{KEY_BLOCK, LOG2_E};
 use crate::Family;
 use crate::device_error::SEQUENCE;
+use crate::rows::target_name;
 use crate::rule::{Rule, multiple, require, within};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{B32, Bf16};
@@ -115,7 +116,7 @@ impl Family for MlaPrefill {
 
     fn emit(spec: &MlaPrefillSpec, target: Target) -> Result<Kernel, GenerateError> {
         let MlaPrefillSpec { heads, nope, rope, value, lse } = *spec;
-        let (lse, short) = (if lse { "_lse" } else { "" }, target.to_string().replace('_', ""));
+        let (lse, short) = (if lse { "_lse" } else { "" }, target_name(target));
         let name = format!("mla_prefill_h{heads}_n{nope}_r{rope}_v{value}{lse}_{short}");
         let room = target.shared_bytes().unwrap_or(0);
         let stages = if shared_bytes(spec, 2) <= room { 2 } else { 1 };

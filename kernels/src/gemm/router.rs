@@ -18,6 +18,7 @@
 //! weight as stored.
 
 use crate::Family;
+use crate::rows::target_name;
 use crate::rule::{Rule, within};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::Bf16;
@@ -93,8 +94,7 @@ impl Family for Router {
 
     fn emit(spec: &RouterSpec, target: Target) -> Result<Kernel, GenerateError> {
         let weight = if spec.weight == RouterWeight::Bf16 { "_bf16" } else { "" };
-        let name =
-            format!("router_e{}_k{}{weight}_{}", spec.experts, spec.k, target.to_string().replace('_', ""));
+        let name = format!("router_e{}_k{}{weight}_{}", spec.experts, spec.k, target_name(target));
         let tokens = Extent::argument("tokens").ceil_divide(TOKENS);
         let header = Header::new(name, spec, target, 32 * WARPS);
         let header = header.grid(tokens, spec.experts.div_ceil(EXPERTS * WARPS), 1);
