@@ -8,6 +8,7 @@
 //! of it, and what no rule refuses must have a kernel.
 
 mod batch_invariance;
+mod mutants;
 
 use rorqual::catalog::AnySpec;
 use rorqual::verify::random::Random;
