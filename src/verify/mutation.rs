@@ -14,6 +14,7 @@ use rorqual_sim::mutate::Mutator;
 use rorqual_sim::mutate::judge::{Caught, Subject, judge};
 use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::{Report, Verdict};
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +28,8 @@ const SEEDS: u64 = 40;
 const STREAMS: u64 = 4;
 /// Random numbers that machines and specialisations are drawn from, at most.
 const MOST_DRAWS: u32 = 512;
+/// Cases that are tried, of those that have a kernel, for every instruction to be executed in one.
+const TRIES: u64 = 64;
 /// How much longer than its original a mutant may run, at most.
 const PATIENCE: u64 = 20;
 
@@ -56,11 +59,13 @@ struct Case {
     instructions: u64,
     /// How convergent lanes are seen.
     warp: WarpPolicy,
+    /// Warnings of the original.
+    warnings: usize,
 }
 
 impl Case {
     const fn new(seed: u64, fork: Option<(u32, u64)>) -> Self {
-        Self { seed, fork, instructions: 0, warp: WarpPolicy::Report }
+        Self { seed, fork, instructions: 0, warp: WarpPolicy::Report, warnings: 0 }
     }
 
     /// Runs it, with another text in place of that of one kernel.
@@ -69,12 +74,13 @@ impl Case {
             None => Random::new(self.seed),
             Some((draws, stream)) => Random::forked(self.seed, draws, stream),
         };
-        let mut ran = Ran { kernels: vec![], met: false, report: None, instructions: 0, result: Ok(()) };
+        let mut ran = Ran::new();
         let mut simulated = match Simulated::draw(&mut random) {
             Ok(simulated) => simulated,
             Err(error) => return Ran { result: Err(error.into()), ..ran },
         };
         let options = simulated.options_mut();
+        options.count_accesses = mode == Mode::Mark;
         options.race = Some(RacePolicy { warp: self.warp, ..RacePolicy::default() });
         if self.instructions > 0 {
             options.instruction_budget = PATIENCE * self.instructions + 100_000;
@@ -95,6 +101,8 @@ impl Case {
 enum Mode {
     /// They are run.
     Run,
+    /// They are run, and lines with accesses are noted.
+    Mark,
     /// The first is recorded, and the case ends.
     Record,
 }
@@ -109,10 +117,26 @@ struct Ran {
     report: Option<Report>,
     /// Warp instructions.
     instructions: u64,
+    /// Races of convergent lanes, where they are not reported.
+    warnings: usize,
+    /// Lines with accesses, of the kernel that is replaced.
+    lines: BTreeSet<u32>,
     result: Result<(), Failure>,
 }
 
 impl Ran {
+    const fn new() -> Self {
+        Self {
+            kernels: vec![],
+            met: false,
+            report: None,
+            instructions: 0,
+            warnings: 0,
+            lines: BTreeSet::new(),
+            result: Ok(()),
+        }
+    }
+
     /// What is wrong, if anything is.
     fn caught(&self) -> Option<Caught> {
         let failure = self.result.as_ref().err()?;
@@ -149,19 +173,22 @@ impl Machine for Substitute<'_> {
 
     fn run(&mut self, kernel: &Kernel, arguments: &[Argument]) -> Result<(), MachineError> {
         let original = kernel.text();
-        let text = match self.replaced {
-            Some((replaced, text)) if replaced == original => {
-                self.ran.met = true;
-                text
-            }
-            _ => &original,
+        let (text, met) = match self.replaced {
+            Some((replaced, text)) if replaced == original => (text, true),
+            _ => (&original[..], false),
         };
+        self.ran.met |= met;
         self.ran.kernels.push(kernel.clone());
         if self.mode == Mode::Record {
             return Err(MachineError::Inconclusive("the kernel is recorded".to_owned()));
         }
         let Some(outcome) = self.simulated.launch(text, &kernel.contract, arguments)? else { return Ok(()) };
         self.ran.instructions += outcome.counters.issued.iter().sum::<u64>();
+        self.ran.warnings += outcome.warnings.len();
+        if met {
+            let accesses = (0..).zip(&outcome.counters.accesses);
+            self.ran.lines.extend(accesses.filter(|(_, counted)| counted.requests > 0).map(|(line, _)| line));
+        }
         match outcome.reports.into_iter().next() {
             None => Ok(()),
             Some(report) => {
@@ -191,8 +218,10 @@ impl Subject for MutatedKernel {
     }
 
     fn run(&self, text: &str, trial: usize) -> Result<(), Caught> {
-        let ran = self.cases[trial].run(self.family, Some((&self.text, text)), Mode::Run);
-        ran.caught().map_or(Ok(()), Err)
+        let case = &self.cases[trial];
+        let ran = case.run(self.family, Some((&self.text, text)), Mode::Run);
+        let caught = ran.caught().or((ran.warnings > case.warnings).then_some(Caught::Warning));
+        caught.map_or(Ok(()), Err)
     }
 }
 
@@ -218,7 +247,7 @@ pub fn kernels(family: &'static Family, plan: &Plan) -> Result<Vec<MutatedKernel
             }
             let name = kernel.contract.kernel.clone();
             let mut kernel = MutatedKernel { family, name, text, mutator, mutants, cases: vec![] };
-            kernel.cases = cases(family, &kernel.text, seed, plan)?;
+            kernel.cases = cases(family, &kernel.text, &kernel.mutator, seed, plan)?;
             if !kernel.cases.is_empty() {
                 found.push(kernel);
             }
@@ -227,13 +256,22 @@ pub fn kernels(family: &'static Family, plan: &Plan) -> Result<Vec<MutatedKernel
     Ok(found)
 }
 
-/// Cases of a seed that launch a kernel, the cheapest first.
-fn cases(family: &Family, text: &str, seed: u64, plan: &Plan) -> Result<Vec<Case>, Failure> {
+/// Cases of a seed that launch a kernel, the cheapest first: so many as are asked for, and more where these leave out an
+/// instruction that has mutants.
+fn cases(
+    family: &Family,
+    text: &str,
+    mutator: &Mutator,
+    seed: u64,
+    plan: &Plan,
+) -> Result<Vec<Case>, Failure> {
+    let Some((marked, mut missing)) = mutator.marked() else { return Ok(vec![]) };
     let draws = specialised_after(family, seed);
-    let streams = draws.into_iter().flat_map(|draws| (0..3 * plan.cases).map(move |stream| Some((draws, stream))));
+    let streams = draws.into_iter().flat_map(|draws| (0..TRIES).map(move |stream| Some((draws, stream))));
     let mut cases = Vec::new();
     for fork in [None].into_iter().chain(streams) {
-        if cases.len() as u64 >= plan.cases {
+        let is_enough = cases.len() as u64 >= plan.cases;
+        if is_enough && missing.is_empty() {
             break;
         }
         let mut case = Case::new(seed, fork);
@@ -244,9 +282,18 @@ fn cases(family: &Family, text: &str, seed: u64, plan: &Plan) -> Result<Vec<Case
             ran = case.run(family, Some((text, text)), Mode::Run);
         }
         case.instructions = ran.instructions;
+        case.warnings = ran.warnings;
         let launched = ran.met && ran.instructions > 0;
         ran.result?;
-        if launched {
+        if !launched {
+            continue;
+        }
+        let before = missing.len();
+        let unlimited = Case { instructions: 0, ..case };
+        for line in unlimited.run(family, Some((text, &marked)), Mode::Mark).lines {
+            missing.remove(&line);
+        }
+        if !is_enough || missing.len() < before {
             cases.push(case);
         }
     }

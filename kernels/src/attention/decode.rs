@@ -293,7 +293,10 @@ impl<'k> Attention<'k> {
             builder.wait_copies(plan.stages - 1);
             builder.sync_threads();
             self.block(&running, stage.peek());
-            builder.sync_threads();
+            if spec.chunk > KEY_BLOCK {
+                // The next block takes the place of this one.
+                builder.sync_threads();
+            }
             if plan.stages == 2 {
                 stage.set(stage.peek() ^ KEY_BLOCK);
             }

@@ -2,12 +2,12 @@
 
 use super::flow::{commute, ends_block, instruction, unit};
 use super::memory::Memory;
-use super::table::{Mutation, Past, kind};
+use super::table::{Kind, Mutation, Past, kind};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
-use rorqual_ptx::module::{Function, Module, RegisterInfo, Statement, Version};
-use rorqual_ptx::operand::{Immediate, Operand, Register};
-use rorqual_ptx::types::Type;
+use rorqual_ptx::module::{Function, Item, Module, RegisterInfo, Statement, Variable, Version};
+use rorqual_ptx::operand::{Base, Immediate, Operand, Register, Symbol};
+use rorqual_ptx::types::{Space, Type};
 use std::ops::Range;
 
 /// The newest version that anything a mutation writes needs.
@@ -56,6 +56,48 @@ pub fn mutate(
     Some(mutant)
 }
 
+/// The module with a load of a variable of its own before every instruction of the table.
+pub fn mark(module: &Module) -> Option<Module> {
+    let mut marked = module.clone();
+    let variable = marked.variables.len() as u32;
+    let mut marks = 0;
+    for function in &mut marked.functions {
+        let Some(body) = function.body.take() else { continue };
+        let target = register(function);
+        let mut edited = Vec::new();
+        for (at, statement) in body.iter().enumerate() {
+            // A loop that waits is marked before its label, so that it stays one.
+            let wait = if matches!(statement, Statement::Label(_)) { at + 1 } else { at };
+            let around = unit(&body, wait);
+            let is_marked = instruction(&body, wait).filter(|here| around.start == at && kind(here).is_some());
+            if let Some(here) = is_marked {
+                let address = Operand::at_symbol(Symbol::Module(variable), 4 * marks);
+                let modifiers = [Modifier::Global, Modifier::Type(Type::U32)];
+                let load = Instruction::build("ld", &modifiers, vec![Operand::Register(target), address]).ok()?;
+                edited.push(Statement::Instruction(Instruction { guard: here.guard, ..load }));
+                marks += 1;
+            }
+            edited.push(statement.clone());
+        }
+        function.body = Some(edited);
+    }
+    if marks == 0 {
+        return None;
+    }
+    let counted = Variable::new("mutation_marks", Space::Global, Type::U32).array(Some(marks as u64));
+    marked.variables.push(counted);
+    marked.items.insert(0, Item::Variable(variable));
+    Some(marked)
+}
+
+/// Whether an instruction of a marked module that was parsed again is a load that [`mark`] put there: the variable is
+/// printed first.
+pub fn is_mark(instruction: &Instruction) -> bool {
+    instruction.operands.iter().any(|operand| {
+        matches!(operand, Operand::Address(address) if address.base == Base::Symbol(Symbol::Module(0)))
+    })
+}
+
 /// The module with a trap in place of an instruction: a run that does not end there never comes to it.
 pub fn trap(module: &Module, function: usize, at: usize) -> Option<Module> {
     let mut probe = module.clone();
@@ -92,7 +134,7 @@ fn answer(statement: &Statement) -> Option<Statement> {
 fn is_past(body: &[Statement], unit: &Range<usize>, past: Past, memory: &Memory) -> bool {
     body[unit.clone()].iter().any(|statement| {
         let Statement::Instruction(instruction) = statement else { return false };
-        let synchronises = kind(instruction).is_some();
+        let synchronises = kind(instruction).is_some_and(Kind::orders_memory);
         let accesses = memory.is_shared_access(instruction);
         match past {
             Past::Nothing => false,

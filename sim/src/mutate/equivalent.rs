@@ -1,10 +1,11 @@
 //! Why a mutant may be right: rules that are checked on the text.
 
 use super::flow::{instruction, successors};
-use super::memory::Memory;
-use super::table::Mutation;
+use super::memory::{Memory, instructions};
+use super::table::{Kind, Mutation, kind};
 use rorqual_ptx::instruction::Instruction;
-use rorqual_ptx::module::Statement;
+use rorqual_ptx::module::{Directive, Function, Statement};
+use rorqual_ptx::operand::Operand;
 use std::fmt;
 
 /// Why a mutant cannot differ from what it was made of.
@@ -18,6 +19,8 @@ pub enum Rule {
     NothingBefore,
     /// A proxy fence of a function without asynchronous accesses.
     NoAsyncProxy,
+    /// A fence that publishes new mbarriers to a cluster, in a function that names no cluster.
+    NoCluster,
     /// Every way to a `wgmma.fence` comes from another one, or from the start, and touches no register of a product.
     FencedAlready,
 }
@@ -27,6 +30,7 @@ impl fmt::Display for Rule {
         f.write_str(match self {
             Self::NothingBehind => "no access behind the barrier before the next one",
             Self::NothingBefore => "no access before the barrier since the last one",
+            Self::NoCluster => "mbarriers are published to a cluster where none is named",
             Self::NoAsyncProxy => "a proxy fence where nothing is asynchronous",
             Self::FencedAlready => "no register of a product is touched since the last fence",
         })
@@ -39,7 +43,8 @@ fn is_same_barrier(one: &Instruction, other: &Instruction) -> bool {
 }
 
 /// The rule that makes a mutation of an instruction equivalent.
-pub fn rule(body: &[Statement], at: usize, mutation: Mutation, memory: &Memory) -> Option<Rule> {
+pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory) -> Option<Rule> {
+    let body = function.body.as_deref()?;
     let here = instruction(body, at)?;
     if !matches!(mutation, Mutation::Deleted | Mutation::Earlier | Mutation::Later) {
         return None;
@@ -57,6 +62,7 @@ pub fn rule(body: &[Statement], at: usize, mutation: Mutation, memory: &Memory) 
                 None
             }
         }
+        "fence.mbarrier_init" => (!names_cluster(function)).then_some(Rule::NoCluster),
         name if name.starts_with("fence.proxy.async") => {
             (!memory.is_asynchronous()).then_some(Rule::NoAsyncProxy)
         }
@@ -70,10 +76,33 @@ pub fn rule(body: &[Statement], at: usize, mutation: Mutation, memory: &Memory) 
     }
 }
 
+/// Whether a function can tell that it runs in a cluster of several CTAs.
+fn names_cluster(function: &Function) -> bool {
+    let directs = |directive: &Directive| {
+        matches!(
+            directive,
+            Directive::ExplicitCluster
+                | Directive::RequiredCluster(_)
+                | Directive::MaxClusterRank(_)
+                | Directive::BlocksAreClusters
+        )
+    };
+    let body = function.body.as_deref().unwrap_or(&[]);
+    let mut reaches = instructions(body).map(|instruction| {
+        let name = instruction.form.name;
+        name.starts_with("barrier.cluster") || name == "mapa" || name == "getctarank" || {
+            instruction.operands.iter().any(
+                |operand| matches!(operand, Operand::Special(register) if register.name().contains("cluster")),
+            )
+        }
+    });
+    function.directives.iter().any(directs) || reaches.any(|reaches| reaches)
+}
+
 /// Whether an instruction does anything that a barrier orders: accesses, and asynchronous operations and their waits.
 fn is_seen(instruction: &Instruction, memory: &Memory) -> bool {
     memory.is_shared_access(instruction)
-        || (super::table::kind(instruction).is_some() && !instruction.form.name.starts_with("bar"))
+        || (kind(instruction).is_some_and(Kind::orders_memory) && !instruction.form.name.starts_with("bar"))
 }
 
 /// Whether every way from a place comes to where `ends` holds, or leaves the body, before it comes to where `breaks` does.

@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Caught {
     /// The simulator reports something.
     Report(report::Rule),
+    /// Convergent lanes race, more than in the original.
+    Warning,
     /// A result is wrong.
     WrongValue,
     /// A result is not there: bytes that should have been written were not.
@@ -24,6 +26,7 @@ impl fmt::Display for Caught {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Report(rule) => rule.name(),
+            Self::Warning => "warp-race",
             Self::WrongValue => "wrong-value",
             Self::Unwritten => "unwritten",
             Self::Refused => "refused",

@@ -1,8 +1,8 @@
 //! What the statements of a function do to memory that other threads may see, as far as the text tells.
 //!
 //! Addresses are followed back to the kernel's parameters. A load of a parameter's memory that the kernel never writes,
-//! and a store to one that it never loads, need no order: parameters are taken not to overlap, which races in the runs
-//! of mutants would show.
+//! a store to one that it never loads, and reductions of one kind alone need no order: parameters are taken not to
+//! overlap, which races in the runs of mutants would show.
 
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::modifier::Modifier;
@@ -31,6 +31,8 @@ type Origins = BTreeSet<Origin>;
 struct GlobalUse {
     reads: bool,
     writes: bool,
+    /// Whether it combines without an answer: others of its kind may come before or behind it.
+    reduces: bool,
 }
 
 /// What a function does to memory.
@@ -40,9 +42,12 @@ pub struct Memory {
     origins: Vec<Origins>,
     read: Origins,
     written: Origins,
+    reduced: Origins,
+    /// Whether all reductions in global memory are the same.
+    same_reductions: bool,
     /// Whether anything goes through the async proxy.
     asynchronous: bool,
-    /// Registers that products of a warpgroup use.
+    /// Registers with matrices of products of a warpgroup.
     product_registers: BTreeSet<Register>,
 }
 
@@ -74,23 +79,36 @@ impl Memory {
             origins: vec![Origins::new(); function.registers.len()],
             read: Origins::new(),
             written: Origins::new(),
+            reduced: Origins::new(),
+            same_reductions: true,
             asynchronous: instructions(body).any(|instruction| is_bulk(instruction) || is_product(instruction)),
             product_registers: BTreeSet::new(),
         };
         while instructions(body).fold(false, |changed, instruction| memory.follow(instruction) || changed) {}
+        let mut reduction = None;
         for instruction in instructions(body) {
             if is_product(instruction) {
-                for_each_register(instruction, |register, _| {
-                    memory.product_registers.insert(register);
+                let matrices = instruction.operands.iter().filter_map(|operand| match operand {
+                    Operand::Vector(elements) => Some(elements),
+                    _ => None,
                 });
+                memory.product_registers.extend(matrices.flatten().filter_map(|element| match element {
+                    Operand::Register(register) => Some(*register),
+                    _ => None,
+                }));
             }
-            for (address, GlobalUse { reads, writes }) in global_uses(instruction) {
+            for (address, GlobalUse { reads, writes, reduces }) in global_uses(instruction) {
                 let origins = memory.of_address(address);
                 if reads {
                     memory.read.extend(&origins);
                 }
                 if writes {
                     memory.written.extend(&origins);
+                }
+                if reduces {
+                    memory.reduced.extend(&origins);
+                    let spelling = reduction.get_or_insert_with(|| instruction.spelling());
+                    memory.same_reductions &= *spelling == instruction.spelling();
                 }
             }
         }
@@ -138,9 +156,13 @@ impl Memory {
                 || others.contains(&Origin::Unknown)
                 || origins.intersection(others).next().is_some()
         };
-        let is_load = how.reads && !how.writes;
-        let is_store = how.writes && !how.reads;
-        (!is_load || meets(&self.written)) && (!is_store || meets(&self.read))
+        let (read, written, reduced) = (meets(&self.read), meets(&self.written), meets(&self.reduced));
+        match how {
+            GlobalUse { reduces: true, .. } => read || written || !self.same_reductions,
+            GlobalUse { reads: true, writes: false, .. } => written || reduced,
+            GlobalUse { reads: false, writes: true, .. } => read || reduced,
+            _ => true,
+        }
     }
 
     fn of_address(&self, operand: &Operand) -> Origins {
@@ -212,11 +234,14 @@ fn global_uses(instruction: &Instruction) -> Vec<(&Operand, GlobalUse)> {
     let first_address =
         || instruction.operands.iter().find(|operand| matches!(operand, Operand::Address(_)));
     let reaches_global = matches!(instruction.space(), Space::Global | Space::Generic);
-    let both = GlobalUse { reads: true, writes: true };
+    let both = GlobalUse { reads: true, writes: true, reduces: false };
     let (operand, how) = match instruction.form.name {
         "ld" if reaches_global => (first_address(), GlobalUse { writes: false, ..both }),
         "st" if reaches_global => (first_address(), GlobalUse { reads: false, ..both }),
-        "atom" | "red" if reaches_global => (first_address(), both),
+        "atom" if reaches_global => (first_address(), both),
+        "red" if reaches_global => {
+            (first_address(), GlobalUse { reads: false, writes: false, reduces: true })
+        }
         "cp.async" => (address("src"), GlobalUse { writes: false, ..both }),
         _ if is_bulk(instruction) && instruction.space() == Space::Global => {
             (address("dst").or_else(|| address("map")), both)

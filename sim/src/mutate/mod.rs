@@ -21,6 +21,7 @@ use memory::Memory;
 use rorqual_ptx::error::ParseError;
 use rorqual_ptx::module::{Module, Statement};
 use rustc_hash::{FxHashSet, FxHasher};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
@@ -107,8 +108,20 @@ impl Mutator {
     /// The rule by which a mutant of this module is equivalent to it.
     #[must_use]
     pub fn equivalent(&self, mutant: &Mutant) -> Option<Rule> {
-        let body = self.module.functions.get(mutant.function)?.body.as_deref()?;
-        equivalent::rule(body, mutant.statement, mutant.mutation, &self.memory[mutant.function])
+        let function = self.module.functions.get(mutant.function)?;
+        equivalent::rule(function, mutant.statement, mutant.mutation, &self.memory[mutant.function])
+    }
+
+    /// The text with a load before each instruction that has mutants, and the lines of these loads: counters of accesses
+    /// then tell which of the instructions a run comes to. `None` if the table has no row for any.
+    #[must_use]
+    pub fn marked(&self) -> Option<(String, BTreeSet<u32>)> {
+        let text = rorqual_ptx::print(&edit::mark(&self.module)?);
+        let printed = rorqual_ptx::parse(&text).ok()?;
+        let bodies = printed.functions.iter().filter_map(|function| function.body.as_deref());
+        let loads = bodies.flat_map(memory::instructions).filter(|load| edit::is_mark(load));
+        let lines = loads.map(|load| load.position.line).collect();
+        Some((text, lines))
     }
 
     /// The text with a trap where the mutated instruction is: a run of it that does not trap never came there, and tells

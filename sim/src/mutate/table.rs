@@ -55,13 +55,13 @@ impl fmt::Display for Mutation {
 pub enum Past {
     /// Nothing: it is not moved that way.
     Nothing,
-    /// Accesses of memory that other threads may see, and instructions of the table.
+    /// Accesses of memory that other threads may see, and instructions of the table that order such accesses.
     Memory,
-    /// Instructions of the table.
+    /// Instructions of the table that order accesses of memory.
     Synchronisation,
     /// Instructions whose names begin with one of these.
     Names(&'static [&'static str]),
-    /// Accesses of registers that products in flight use, by other instructions.
+    /// Accesses of the matrices in registers of products of a warpgroup, by other instructions.
     ProductRegisters,
     /// Both.
     MemoryOrProductRegisters,
@@ -129,7 +129,7 @@ pub const TABLE: &[Kind] = &[
     Kind {
         names: &["mbarrier.init"],
         up: Nothing,
-        down: Synchronisation,
+        down: Names(&["bar.sync", "barrier.sync", "barrier.cluster.arrive"]),
         mutations: &[Deleted, Count(1), Count(-1), Unguarded],
     },
     Kind {
@@ -168,7 +168,7 @@ pub const TABLE: &[Kind] = &[
     Kind {
         names: &["cp.async.commit_group"],
         up: Names(&["cp.async"]),
-        down: Names(&["cp.async", "cp.async.wait_group"]),
+        down: Names(&["cp.async.wait_group"]),
         mutations: &[Deleted],
     },
     Kind {
@@ -181,12 +181,7 @@ pub const TABLE: &[Kind] = &[
     Kind {
         names: &["cp.async.bulk.commit_group"],
         up: Names(BULK),
-        down: Names(&[
-            "cp.async.bulk",
-            "cp.reduce.async.bulk",
-            "cp.async.bulk.tensor",
-            "cp.async.bulk.wait_group",
-        ]),
+        down: Names(&["cp.async.bulk.wait_group"]),
         mutations: &[Deleted],
     },
     Kind {
@@ -204,7 +199,7 @@ pub const TABLE: &[Kind] = &[
     Kind {
         names: &["wgmma.commit_group"],
         up: Names(&["wgmma.mma_async"]),
-        down: Names(&["wgmma.mma_async", "wgmma.wait_group"]),
+        down: Names(&["wgmma.wait_group"]),
         mutations: &[Deleted],
     },
     Kind {
@@ -214,6 +209,14 @@ pub const TABLE: &[Kind] = &[
         mutations: &[Deleted, Deeper],
     },
 ];
+
+impl Kind {
+    /// Whether these order accesses of memory; a `wgmma.fence` orders registers.
+    #[must_use]
+    pub fn orders_memory(&self) -> bool {
+        self.names != ["wgmma.fence"]
+    }
+}
 
 /// The row of accesses that acquire or release.
 pub const ORDERED_ACCESS: Kind =
