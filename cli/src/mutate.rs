@@ -4,7 +4,7 @@ use std::io::{self, Write, stdout};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use rorqual::verify::mutation::{MutatedKernel, Mutant, Plan, Score, judge_all, kernels, sample};
+use rorqual::verify::mutation::{Mutant, MutatedKernel, Plan, Score, judge_all, kernels, sample};
 use rorqual::verify::{FAMILIES, Family};
 use serde_json::{Value, json};
 
@@ -49,7 +49,12 @@ pub fn run(arguments: &MutateArguments) -> Result<(), Failure> {
     }
     let mut outcomes: Vec<Outcome> = families
         .iter()
-        .map(|family| Outcome { family: family.name, kernels: vec![], score: Score::default(), time: Duration::ZERO })
+        .map(|family| Outcome {
+            family: family.name,
+            kernels: vec![],
+            score: Score::default(),
+            time: Duration::ZERO,
+        })
         .collect();
     for (kernel, family) in found.iter().zip(owners) {
         let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.family == family) else { continue };
@@ -85,7 +90,10 @@ fn families(name: Option<&str>) -> Result<Vec<&'static Family>, Failure> {
     match (name, &families[..]) {
         (Some(name), []) => {
             let known: Vec<&str> = FAMILIES.iter().map(|family| family.name).collect();
-            Err(Failure::input(format_args!("`{name}` is not a family, expected one of {}", known.join(", "))))
+            Err(Failure::input(format_args!(
+                "`{name}` is not a family, expected one of {}",
+                known.join(", ")
+            )))
         }
         _ => Ok(families),
     }
@@ -123,7 +131,8 @@ fn print_table(outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
         "family", "kernels", "mutants", "caught", "equivalent", "alive", "score", "time"
     )?;
     let mut line = |name: &str, kernels: usize, score: &Score, time: Duration| {
-        let percent = if score.mutants() == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * score.ratio()) };
+        let percent =
+            if score.mutants() == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * score.ratio()) };
         writeln!(
             out,
             "{name:20} {kernels:>7} {:>7} {:>6} {:>10} {:>5} {percent:>7} {:>6.1} s  {}",
@@ -162,7 +171,8 @@ fn print_markdown(outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "| family | kernels | mutants | caught | equivalent | alive | score | caught by |")?;
     writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     let mut line = |name: &str, kernels: usize, score: &Score| {
-        let percent = if score.mutants() == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * score.ratio()) };
+        let percent =
+            if score.mutants() == 0 { "-".to_owned() } else { format!("{:.1} %", 100.0 * score.ratio()) };
         writeln!(
             out,
             "| {name} | {kernels} | {} | {} | {} | {} | {percent} | {} |",

@@ -183,8 +183,9 @@ fn a_warp_specialised_product_is_right_under_every_schedule() {
     }
 }
 
-/// Shapes and schedules that mutants are run with: more steps than the ring has stages in all, tails in some.
-const TRIALS: [((u32, u32), u64); 4] = [((5, 328), 0), ((64, 512), 1), ((70, 456), 2), ((5, 328), 3)];
+/// Shapes and schedules that mutants are run with: tails in some, and in some so many rounds of the ring that arrivals
+/// which are one too many in each add up to a phase.
+const TRIALS: [((u32, u32), u64); 4] = [((5, 328), 0), ((70, 456), 1), ((64, 1600), 2), ((5, 1600), 3)];
 
 /// Warp instructions of a mutant, some twenty times what the product needs.
 const PATIENCE: u64 = 2_000_000;
@@ -222,6 +223,10 @@ fn mutants_of_a_warp_specialised_product_are_caught() {
     println!("{} mutants, {:?}, equivalent {:?}", score.mutants(), score.caught, score.equivalent);
     assert!(score.contradictions.is_empty(), "caught though equivalent: {:?}", score.contradictions);
     assert!(score.mutants() >= 35, "only {} mutants", score.mutants());
-    let alive: Vec<String> = score.alive.iter().map(|(mutant, _)| mutant.to_string()).collect();
+    // What the producer's arrival would release is nothing: bytes publish themselves, and the thread writes no others.
+    let harmless = |name: &String| name.ends_with("mbarrier.arrive.expect_tx.shared.b64 relaxed");
+    let alive = score.alive.iter().map(|(mutant, _)| mutant.to_string());
+    let alive: Vec<String> = alive.filter(|name| !harmless(name)).collect();
+    assert!(score.ratio() >= 0.95, "the score is {}", score.ratio());
     assert!(alive.is_empty(), "alive:\n{}", alive.join("\n"));
 }

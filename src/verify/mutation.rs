@@ -276,7 +276,8 @@ fn cases(
         }
         let mut case = Case::new(seed, fork);
         let mut ran = case.run(family, Some((text, text)), Mode::Run);
-        let is_race = |ran: &Ran| ran.report.as_ref().is_some_and(|report| report.rule == rorqual_sim::Rule::Race);
+        let is_race =
+            |ran: &Ran| ran.report.as_ref().is_some_and(|report| report.rule == rorqual_sim::Rule::Race);
         if is_race(&ran) {
             case.warp = WarpPolicy::Warn;
             ran = case.run(family, Some((text, text)), Mode::Run);
@@ -307,10 +308,12 @@ fn specialised_after(family: &Family, seed: u64) -> Option<u32> {
         Case::new(seed, fork).run(family, None, Mode::Record).kernels.iter().map(Kernel::text).collect()
     };
     let original = kernels(None);
-    let settles = |draws: u32| (0..STREAMS).all(|stream| {
-        let forked = kernels(Some((draws, stream)));
-        forked.is_empty() || forked == original
-    });
+    let settles = |draws: u32| {
+        (0..STREAMS).all(|stream| {
+            let forked = kernels(Some((draws, stream)));
+            forked.is_empty() || forked == original
+        })
+    };
     let (mut too_few, mut enough) = (0, MOST_DRAWS);
     if !settles(enough) {
         return None;

@@ -154,13 +154,16 @@ struct Plan {
 }
 
 impl Plan {
-    /// As many heads as there are and fit, so that a tile of keys serves many; then two stages if they fit.
+    /// As many heads as there are and fit, so that a tile of keys serves many; then two stages if they fit and there is
+    /// a second tile to fetch.
     fn new(spec: &MlaDecodeSpec, target: Target) -> Self {
         let room = target.shared_bytes().unwrap_or(0);
         let plans =
             [4, 2, 1].into_iter().flat_map(|row_tiles| [2, 1].map(|stages| Self { row_tiles, stages }));
         let suits = |plan: &Self| {
-            (plan.row_tiles == 1 || plan.rows() / 2 < spec.heads) && plan.shared_bytes(spec) <= room
+            (plan.row_tiles == 1 || plan.rows() / 2 < spec.heads)
+                && (plan.stages == 1 || spec.chunk > KEY_BLOCK)
+                && plan.shared_bytes(spec) <= room
         };
         plans.into_iter().find(suits).unwrap_or(Self { row_tiles: 1, stages: 1 })
     }

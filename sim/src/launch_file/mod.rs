@@ -6,11 +6,13 @@
 mod argument;
 mod buffer;
 mod error;
+mod mutants;
 mod run;
 
 pub use argument::{ArgumentText, FieldText, StructText, TensorMapText};
 pub use buffer::{BufferText, Fill, PointerText};
 pub use error::LaunchFileError;
+pub use mutants::{MutationError, mutate};
 pub use run::{FileOutcome, run};
 
 use serde::Deserialize;

@@ -69,11 +69,13 @@ pub fn mark(module: &Module) -> Option<Module> {
             // A loop that waits is marked before its label, so that it stays one.
             let wait = if matches!(statement, Statement::Label(_)) { at + 1 } else { at };
             let around = unit(&body, wait);
-            let is_marked = instruction(&body, wait).filter(|here| around.start == at && kind(here).is_some());
+            let is_marked =
+                instruction(&body, wait).filter(|here| around.start == at && kind(here).is_some());
             if let Some(here) = is_marked {
                 let address = Operand::at_symbol(Symbol::Module(variable), 4 * marks);
                 let modifiers = [Modifier::Global, Modifier::Type(Type::U32)];
-                let load = Instruction::build("ld", &modifiers, vec![Operand::Register(target), address]).ok()?;
+                let load =
+                    Instruction::build("ld", &modifiers, vec![Operand::Register(target), address]).ok()?;
                 edited.push(Statement::Instruction(Instruction { guard: here.guard, ..load }));
                 marks += 1;
             }
@@ -142,9 +144,7 @@ fn is_past(body: &[Statement], unit: &Range<usize>, past: Past, memory: &Memory)
             Past::Memory => synchronises || accesses,
             Past::Names(names) => names.contains(&instruction.form.name),
             Past::ProductRegisters => memory.touches_product(instruction),
-            Past::MemoryOrProductRegisters => {
-                synchronises || accesses || memory.touches_product(instruction)
-            }
+            Past::MemoryOrProductRegisters => synchronises || accesses || memory.touches_product(instruction),
         }
     })
 }
@@ -224,7 +224,11 @@ fn operand_index(here: &Instruction, name: &str) -> Option<usize> {
 
 fn register(function: &mut Function) -> Register {
     let register = Register(function.registers.len() as u32);
-    function.registers.push(RegisterInfo { name: format!("%mutant{}", register.0), ty: Type::B32, vector: 1 });
+    function.registers.push(RegisterInfo {
+        name: format!("%mutant{}", register.0),
+        ty: Type::B32,
+        vector: 1,
+    });
     register
 }
 

@@ -69,8 +69,10 @@ pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory)
         "wgmma.fence" => {
             let again =
                 |at: usize| instruction(body, at).is_some_and(|other| other.form.name == "wgmma.fence");
-            let touches = |at: usize| instruction(body, at).is_some_and(|other| memory.touches_product(other));
-            search(at, body.len(), |at| predecessors(body, at), &again, &touches).then_some(Rule::FencedAlready)
+            let touches =
+                |at: usize| instruction(body, at).is_some_and(|other| memory.touches_product(other));
+            search(at, body.len(), |at| predecessors(body, at), &again, &touches)
+                .then_some(Rule::FencedAlready)
         }
         _ => None,
     }

@@ -43,7 +43,8 @@ pub fn unit(body: &[Statement], at: usize) -> Range<usize> {
     if !matches!(wait.form.name, "mbarrier.try_wait" | "mbarrier.test_wait") || at == 0 {
         return alone;
     }
-    let (Statement::Label(again), Some(Operand::Register(done))) = (&body[at - 1], wait.operands.first()) else {
+    let (Statement::Label(again), Some(Operand::Register(done))) = (&body[at - 1], wait.operands.first())
+    else {
         return alone;
     };
     let guarded = |at: usize, negated: bool| {
@@ -53,7 +54,9 @@ pub fn unit(body: &[Statement], at: usize) -> Range<usize> {
         return at - 1..at + 2;
     }
     match (guarded(at + 1, false), branch(body, at + 2)) {
-        (Some((end, _)), Some((back, None))) if back == *again && is_label(body, at + 3, end) => at - 1..at + 4,
+        (Some((end, _)), Some((back, None))) if back == *again && is_label(body, at + 3, end) => {
+            at - 1..at + 4
+        }
         _ => alone,
     }
 }
@@ -91,7 +94,9 @@ fn registers(body: &[Statement]) -> (Vec<Register>, Vec<Register>) {
 pub fn commute(first: &[Statement], second: &[Statement]) -> bool {
     let ((first_read, first_written), (second_read, second_written)) = (registers(first), registers(second));
     let apart = |a: &[Register], b: &[Register]| !a.iter().any(|register| b.contains(register));
-    apart(&first_written, &second_read) && apart(&first_written, &second_written) && apart(&first_read, &second_written)
+    apart(&first_written, &second_read)
+        && apart(&first_written, &second_written)
+        && apart(&first_read, &second_written)
 }
 
 /// Places that may be executed after a statement; `None` if that cannot be told. A place behind the body is its end.
@@ -101,7 +106,10 @@ pub fn successors(body: &[Statement], at: usize) -> Option<Vec<usize>> {
     let mut next = match here.form.name {
         "bra" => {
             let (label, _) = branch(body, at)?;
-            vec![body.iter().position(|statement| matches!(statement, Statement::Label(here) if *here == label))?]
+            vec![
+                body.iter()
+                    .position(|statement| matches!(statement, Statement::Label(here) if *here == label))?,
+            ]
         }
         "ret" | "exit" | "trap" => vec![body.len()],
         "brx.idx" => return None,

@@ -65,7 +65,9 @@ pub trait Subject: Sync {
 /// holds for one that was caught is [`wrong`](contradicts).
 #[must_use]
 pub fn judge(mutator: &Mutator, mutant: &Mutant, subject: &dyn Subject) -> Fate {
-    let is_taken = |text: &String| rorqual_ptx::parse(text).is_ok_and(|module| rorqual_ptx::verify::verify(module).is_ok());
+    let is_taken = |text: &String| {
+        rorqual_ptx::parse(text).is_ok_and(|module| rorqual_ptx::verify::verify(module).is_ok())
+    };
     let Some(text) = mutator.text(mutant).filter(is_taken) else { return Fate::Caught(Caught::Refused) };
     let run = |text: &str| (0..subject.trials()).find_map(|trial| subject.run(text, trial).err());
     if let Some(caught) = run(&text) {

@@ -81,7 +81,8 @@ impl Memory {
             written: Origins::new(),
             reduced: Origins::new(),
             same_reductions: true,
-            asynchronous: instructions(body).any(|instruction| is_bulk(instruction) || is_product(instruction)),
+            asynchronous: instructions(body)
+                .any(|instruction| is_bulk(instruction) || is_product(instruction)),
             product_registers: BTreeSet::new(),
         };
         while instructions(body).fold(false, |changed, instruction| memory.follow(instruction) || changed) {}
@@ -132,12 +133,18 @@ impl Memory {
             "ld" if instruction.has(Modifier::Nc) => false,
             "ld" | "st" | "atom" | "red" => match instruction.space() {
                 Space::Shared | Space::SharedCluster | Space::Generic => true,
-                Space::Global => global_uses(instruction).iter().any(|(address, how)| self.conflicts(address, *how)),
+                Space::Global => {
+                    global_uses(instruction).iter().any(|(address, how)| self.conflicts(address, *how))
+                }
                 _ => false,
             },
             "ldmatrix" | "stmatrix" | "cp.async" | "call" | "mbarrier.inval" | "st.async" | "red.async"
             | "st.bulk" => true,
-            _ => name.starts_with("tcgen05.") || name.starts_with("tensormap.") || name.starts_with("multimem."),
+            _ => {
+                name.starts_with("tcgen05.")
+                    || name.starts_with("tensormap.")
+                    || name.starts_with("multimem.")
+            }
         }
     }
 
@@ -222,7 +229,9 @@ impl Memory {
             Some(Operand::Symbol(Symbol::Module(index), _)) => {
                 into.insert(Origin::Variable(*index));
             }
-            Some(Operand::Vector(operands)) => operands.iter().for_each(|operand| self.gather(Some(operand), into)),
+            Some(Operand::Vector(operands)) => {
+                operands.iter().for_each(|operand| self.gather(Some(operand), into))
+            }
             _ => {}
         }
     }
@@ -231,8 +240,7 @@ impl Memory {
 /// The addresses in global memory that an instruction uses.
 fn global_uses(instruction: &Instruction) -> Vec<(&Operand, GlobalUse)> {
     let address = |name: &str| instruction.operand(name);
-    let first_address =
-        || instruction.operands.iter().find(|operand| matches!(operand, Operand::Address(_)));
+    let first_address = || instruction.operands.iter().find(|operand| matches!(operand, Operand::Address(_)));
     let reaches_global = matches!(instruction.space(), Space::Global | Space::Generic);
     let both = GlobalUse { reads: true, writes: true, reduces: false };
     let (operand, how) = match instruction.form.name {

@@ -136,16 +136,7 @@ pub const TABLE: &[Kind] = &[
         names: &["mbarrier.arrive", "mbarrier.arrive_drop"],
         up: Memory,
         down: Synchronisation,
-        mutations: &[
-            Deleted,
-            Bytes(16),
-            Bytes(-16),
-            Count(1),
-            Count(-1),
-            Relaxed,
-            Narrowed,
-            Unguarded,
-        ],
+        mutations: &[Deleted, Bytes(16), Bytes(-16), Count(1), Count(-1), Relaxed, Narrowed, Unguarded],
     },
     Kind {
         names: &["mbarrier.expect_tx", "mbarrier.complete_tx"],
@@ -225,7 +216,8 @@ pub const ORDERED_ACCESS: Kind =
 /// The row that an instruction belongs to.
 #[must_use]
 pub fn kind(instruction: &Instruction) -> Option<&'static Kind> {
-    let is_ordered = [Modifier::Acquire, Modifier::Release, Modifier::AcqRel].iter().any(|sem| instruction.has(*sem));
+    let is_ordered =
+        [Modifier::Acquire, Modifier::Release, Modifier::AcqRel].iter().any(|sem| instruction.has(*sem));
     if is_ordered && ORDERED_ACCESS.names.contains(&instruction.form.name) {
         return Some(&ORDERED_ACCESS);
     }
