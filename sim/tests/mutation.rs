@@ -1,9 +1,11 @@
 //! Mutants of small kernels: what is made of an instruction, what is caught, and which rules hold.
 
+use rorqual_sim::launch_file::{self, LaunchFile};
 use rorqual_sim::mutate::judge::{Caught, Fate, Score, Subject, judge};
-use rorqual_sim::mutate::{Mutator, Rule};
+use rorqual_sim::mutate::{Mutant, Mutator, Rule};
 use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::{Device, Launch, Options};
+use std::path::Path;
 
 /// A kernel of 64 threads over an array `data`, with these statements.
 fn kernel(body: &str) -> String {
@@ -172,6 +174,25 @@ fn what_no_rule_explains_is_alive() {
     let never = EXCHANGE.replace("ld.shared", "ld.shared.u32 %r6, [%r2]; setp.gt.u32 %p1, %r0, 99; @!%p1 bra D; bar.sync 0; st.shared.u32 [%r4], 0; D: ld.shared");
     let alive = score(&never).alive;
     assert!(alive.iter().any(|(_, reached)| !reached), "{alive:?}");
+}
+
+/// A kernel that nvcc compiled, with what it saves as the oracle.
+#[test]
+fn mutants_of_a_launch_file_are_judged_by_what_it_saves() {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/kernels/cases/cp_async.sm80-o3");
+    let file = LaunchFile::read(&case.join("launch.json")).expect("a launch file");
+    let options = Options { threads: 1, ..Options::default() };
+    let mut heard = 0;
+    let module = file.launches[0].module.as_str();
+    let mut judged = |mutant: &Mutant, fate: Fate| {
+        println!("{mutant}: {fate:?}");
+        heard += 1;
+    };
+    let score = launch_file::mutate((&file, &case), module, &options, 2, &mut judged).expect("a score");
+    assert_eq!(heard, score.mutants());
+    assert!(score.caught() >= 3 && score.contradictions.is_empty(), "{score:?}");
+    let unknown = launch_file::mutate((&file, &case), "nowhere.ptx", &options, 1, &mut |_, _| {});
+    assert_eq!(unknown.expect_err("an error").to_string(), "no launch is of the module `nowhere.ptx`");
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Subject for ModuleOfFile<'_> {
     }
 }
 
-/// Judges every mutant of a module of a launch file, as its launches name it, under schedules from the seed of `options`
+/// Judges every mutant of the kernels that a launch file launches from a module, as its launches name it, under schedules from the seed of `options`
 /// on; `judged` hears of each.
 ///
 /// # Errors
@@ -93,7 +93,10 @@ pub fn mutate(
     let mut score = Score::default();
     // It ran, so that it is PTX.
     let Ok(mutator) = Mutator::new(&text) else { return Ok(score) };
-    for mutant in mutator.mutants() {
+    let is_launched = |mutant: &Mutant| {
+        file.launches.iter().any(|launch| launch.module == module && launch.kernel == mutant.kernel)
+    };
+    for mutant in mutator.mutants().into_iter().filter(is_launched) {
         let fate = judge(&mutator, &mutant, &subject);
         judged(&mutant, fate);
         score.count(&mutator, &mutant, fate);
