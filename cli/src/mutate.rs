@@ -188,7 +188,9 @@ fn print_markdown(outcomes: &[Outcome], out: &mut dyn Write) -> io::Result<()> {
     }
     let total = total(outcomes);
     line("all", outcomes.iter().map(|outcome| outcome.kernels.len()).sum(), &total)?;
-    writeln!(out, "\n| equivalent because | mutants |\n|---|---|")?;
+    if !total.equivalent.is_empty() {
+        writeln!(out, "\n| equivalent because | mutants |\n|---|---|")?;
+    }
     for (rule, count) in &total.equivalent {
         writeln!(out, "| {rule} | {count} |")?;
     }

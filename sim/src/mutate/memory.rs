@@ -85,7 +85,13 @@ impl Memory {
                 .any(|instruction| is_bulk(instruction) || is_product(instruction)),
             product_registers: BTreeSet::new(),
         };
-        while instructions(body).fold(false, |changed, instruction| memory.follow(instruction) || changed) {}
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for instruction in instructions(body) {
+                changed |= memory.follow(instruction);
+            }
+        }
         let mut reduction = None;
         for instruction in instructions(body) {
             if is_product(instruction) {
