@@ -35,6 +35,8 @@ pub enum Command {
     Emit(EmitArguments),
     /// Check every kernel family against the CPU reference, on random cases
     Verify(VerifyArguments),
+    /// Break the kernels of every family, one fence, wait or barrier at a time, and see that the simulator notices
+    Mutate(MutateArguments),
     /// List the devices that can run the network
     Devices(DevicesArguments),
 }
@@ -151,6 +153,35 @@ pub struct VerifyArguments {
     /// Device: sim[:N] or cuda[:I]
     #[arg(long, value_name = "DEVICE", default_value = "sim")]
     pub device: Device,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `mutate`.
+#[derive(Args, Debug)]
+pub struct MutateArguments {
+    /// The only family to break; every one, if nothing is said
+    #[arg(long, value_name = "F")]
+    pub family: Option<String>,
+    /// Kernels of each family
+    #[arg(long, value_name = "N", default_value_t = 2, allow_negative_numbers = true)]
+    pub kernels: usize,
+    /// Cases that each mutant is run in, at most
+    #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true)]
+    pub cases: u64,
+    /// Judge so many mutants, drawn from all; all, if nothing is said
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
+    /// Seed of the cases and of the sample
+    #[arg(long, value_name = "S", default_value_t = 0, allow_negative_numbers = true)]
+    pub seed: u64,
+    /// List the mutants and judge none
+    #[arg(long)]
+    pub list: bool,
+    /// Print the table of docs/mutation.md
+    #[arg(long, conflicts_with_all = ["json", "list"])]
+    pub markdown: bool,
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,

@@ -13,6 +13,7 @@ mod failure;
 mod generate;
 mod logits;
 mod memory;
+mod mutate;
 mod place;
 mod progress;
 mod speed;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Logits(arguments) => logits::run(&arguments),
         Command::Emit(arguments) => emit::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Mutate(arguments) => mutate::run(&arguments),
         Command::Devices(arguments) => devices::run(&arguments),
     };
     match done {

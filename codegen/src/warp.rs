@@ -82,6 +82,21 @@ pub fn reduce_cta<'k, T: Scalar + Element<Loaded = T>>(
     scratch: Pointer<'k, Shared, T>,
     combine: impl Fn(Value<'k, T>, Value<'k, T>) -> Value<'k, T>,
 ) -> Value<'k, T> {
+    let result = reduce_cta_once(builder, value, scratch, combine);
+    if builder.warps() > 1 {
+        builder.sync_threads();
+    }
+    result
+}
+
+/// As [`reduce_cta`], but the CTA meets only once: `scratch` may be used again behind the next barrier.
+#[track_caller]
+pub fn reduce_cta_once<'k, T: Scalar + Element<Loaded = T>>(
+    builder: &'k Builder,
+    value: Value<'k, T>,
+    scratch: Pointer<'k, Shared, T>,
+    combine: impl Fn(Value<'k, T>, Value<'k, T>) -> Value<'k, T>,
+) -> Value<'k, T> {
     let value = reduce_lanes(value, 32, &combine);
     if builder.warps() == 1 {
         return value;
@@ -89,9 +104,7 @@ pub fn reduce_cta<'k, T: Scalar + Element<Loaded = T>>(
     scratch.at(builder.warp()).store_when(builder.lane().equals(0), value);
     builder.sync_threads();
     let partial = (0..builder.warps()).map(|warp| scratch.at(warp).load());
-    let result = partial.reduce(&combine).unwrap_or(value);
-    builder.sync_threads();
-    result
+    partial.reduce(&combine).unwrap_or(value)
 }
 
 /// The sum of a value over the lanes before, the own included.

@@ -8,8 +8,11 @@ use rorqual_codegen::mma::wgmma;
 use rorqual_codegen::tma::{Box2d, TensorMapParameter};
 use rorqual_codegen::{Builder, Header, Kernel, generate};
 use rorqual_ptx::target::Target;
+use rorqual_sim::mutate::Mutator;
+use rorqual_sim::mutate::judge::{Caught, Score, Subject, judge};
+use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::tensor_map::{ElementType as MapElement, Swizzle, TensorMap, TileSpec};
-use rorqual_sim::{Device, Launch, Options};
+use rorqual_sim::{Device, Launch, Options, Verdict};
 
 const N: u32 = 72;
 const TILE_N: u32 = 48;
@@ -44,7 +47,7 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
     let b_tiles = builder.shared::<Bf16>(STAGES * TILE_N * TILE_K, 1024);
     let ring = builder.ring(STAGES);
     let thread = builder.thread();
-    builder.when(thread.equals(0), || ring.initialize(1, 1));
+    builder.when(thread.equals(0), || ring.initialize(1, 4));
     builder.sync_threads();
     let (first_n, first_m) = (builder.cta(0) * TILE_N, builder.cta(1) * wgmma::ROWS);
     let steps = arguments.k.ceil_divide(TILE_K);
@@ -80,8 +83,7 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
             }
             builder.commit_products();
             builder.wait_products(0);
-            builder.sync_named(1, 128);
-            builder.when((thread & 127).equals(0), || cursor.empty().arrive());
+            builder.when(builder.lane().equals(0), || cursor.empty().arrive());
             cursor.advance();
         });
         let warp = builder.warp() & 3;
@@ -129,39 +131,102 @@ fn bytes(values: &[f32]) -> Vec<u8> {
     values.iter().flat_map(|value| bf16::from_f32(*value).to_le_bytes()).collect()
 }
 
-#[test]
-fn a_warp_specialised_product_is_right_under_every_schedule() {
-    let target = Target::from_name("sm_90a").expect("a target");
-    let kernel = product(target);
-    for (seed, (m, k)) in [(64, 64), (1, 8), (130, 200), (65, 512)].into_iter().enumerate() {
-        let mut device = Device::new(target).expect("a device");
-        *device.options_mut() = Options { seed: seed as u64, ..Options::default() };
-        let module = device.load(&kernel.text()).expect("a module");
-        let (a, b) = (random((m * k) as usize, 1), random((N * k) as usize, 2));
-        let a_memory = device.allocate_from("a", &bytes(&a)).expect("memory");
-        let b_memory = device.allocate_from("b", &bytes(&b)).expect("memory");
-        let d = device.allocate("d", u64::from(4 * m * N)).expect("memory");
-        let (a_box, b_box) = boxes();
-        let arguments = ProductArguments {
-            a: a_box.map(a_memory.0, m.into(), k.into(), k.into()),
-            b: b_box.map(b_memory.0, N.into(), k.into(), k.into()),
-            d: d.0,
-            m,
-            k,
-        };
-        let grid = kernel.contract.grid(&arguments.pack(), 1).expect("a grid");
-        let launch = Launch::new(&module, "product").ctas(grid).threads([256, 1, 1]);
-        let launch = launch.dynamic_shared_bytes(kernel.contract.shared_bytes);
-        let launch = launch.argument(&encode(&arguments.a)).argument(&encode(&arguments.b));
-        let launch = launch.argument(d).argument(m).argument(k);
-        let outcome = device.launch(&launch).expect("a launch");
-        assert!(outcome.reports.is_empty(), "m {m}, k {k}: {}", outcome.reports[0]);
-        let got = device.read(d, (4 * m * N) as usize).expect("memory");
-        for (at, got) in got.as_chunks().0.iter().enumerate() {
-            let (row, column) = (at / N as usize, at % N as usize);
-            let dot = |i: u32| a[row * k as usize + i as usize] * b[column * k as usize + i as usize];
-            let expected: f32 = (0..k).map(dot).sum();
-            assert_eq!(f32::from_le_bytes(*got), expected, "m {m}, k {k}, row {row}, column {column}");
+/// Runs a text as the product of `m` rows and sums of length `k`; what is wrong with it.
+fn run(kernel: &Kernel, text: &str, (m, k): (u32, u32), options: Options) -> Result<(), (Caught, String)> {
+    let mut device = Device::new(Target::from_name("sm_90a").expect("a target")).expect("a device");
+    *device.options_mut() = options;
+    let module = device.load(text).expect("a module");
+    let (a, b) = (random((m * k) as usize, 1), random((N * k) as usize, 2));
+    let a_memory = device.allocate_from("a", &bytes(&a)).expect("memory");
+    let b_memory = device.allocate_from("b", &bytes(&b)).expect("memory");
+    let d = device.allocate("d", u64::from(4 * m * N)).expect("memory");
+    let (a_box, b_box) = boxes();
+    let arguments = ProductArguments {
+        a: a_box.map(a_memory.0, m.into(), k.into(), k.into()),
+        b: b_box.map(b_memory.0, N.into(), k.into(), k.into()),
+        d: d.0,
+        m,
+        k,
+    };
+    let grid = kernel.contract.grid(&arguments.pack(), 1).expect("a grid");
+    let launch = Launch::new(&module, "product").ctas(grid).threads([256, 1, 1]);
+    let launch = launch.dynamic_shared_bytes(kernel.contract.shared_bytes);
+    let launch = launch.argument(&encode(&arguments.a)).argument(&encode(&arguments.b));
+    let launch = launch.argument(d).argument(m).argument(k);
+    let outcome = device.launch(&launch).expect("a launch");
+    if let Some(report) = outcome.reports.first() {
+        let is_limit = report.rule.verdict() == Verdict::Limit;
+        let caught = if is_limit { Caught::NoEnd } else { Caught::Report(report.rule) };
+        return Err((caught, report.to_string()));
+    }
+    let got = device.read(d, (4 * m * N) as usize).map_err(|error| (Caught::Unwritten, error.to_string()))?;
+    for (at, got) in got.as_chunks().0.iter().enumerate() {
+        let (row, column) = (at / N as usize, at % N as usize);
+        let dot = |i: u32| a[row * k as usize + i as usize] * b[column * k as usize + i as usize];
+        let (got, expected): (f32, f32) = (f32::from_le_bytes(*got), (0..k).map(dot).sum());
+        if got != expected {
+            let message = format!("row {row}, column {column} is {got}, expected {expected}");
+            return Err((Caught::WrongValue, message));
         }
     }
+    Ok(())
+}
+
+#[test]
+fn a_warp_specialised_product_is_right_under_every_schedule() {
+    let kernel = product(Target::from_name("sm_90a").expect("a target"));
+    for (seed, shape) in (0..).zip([(64, 64), (1, 8), (130, 200), (65, 512)]) {
+        let options = Options { seed, ..Options::default() };
+        if let Err((_, message)) = run(&kernel, &kernel.text(), shape, options) {
+            panic!("(m, k) {shape:?}: {message}");
+        }
+    }
+}
+
+/// Shapes and schedules that mutants are run with: tails in some, and in some so many rounds of the ring that arrivals
+/// which are one too many in each add up to a phase.
+const TRIALS: [((u32, u32), u64); 4] = [((5, 328), 0), ((70, 456), 1), ((64, 1600), 2), ((5, 1600), 3)];
+
+/// Warp instructions of a mutant, some twenty times what the product needs.
+const PATIENCE: u64 = 2_000_000;
+
+struct Product(Kernel);
+
+impl Subject for Product {
+    fn trials(&self) -> usize {
+        TRIALS.len()
+    }
+
+    fn run(&self, text: &str, trial: usize) -> Result<(), Caught> {
+        let (shape, seed) = TRIALS[trial];
+        let race = Some(RacePolicy { warp: WarpPolicy::Report, ..RacePolicy::default() });
+        let options = Options { seed, race, instruction_budget: PATIENCE, ..Options::default() };
+        run(&self.0, text, shape, options).map_err(|(caught, _)| caught)
+    }
+}
+
+/// Whatever is left out, moved or weakened of the barriers, waits, fences and groups of the product is noticed.
+#[test]
+fn mutants_of_a_warp_specialised_product_are_caught() {
+    let product = Product(product(Target::from_name("sm_90a").expect("a target")));
+    let text = product.0.text();
+    for trial in 0..product.trials() {
+        assert_eq!(product.run(&text, trial), Ok(()), "trial {trial} of the original");
+    }
+    let mutator = Mutator::new(&text).expect("PTX");
+    let mut score = Score::default();
+    for mutant in mutator.mutants() {
+        let fate = judge(&mutator, &mutant, &product);
+        println!("{mutant}: {fate:?}");
+        score.count(&mutator, &mutant, fate);
+    }
+    println!("{} mutants, {:?}, equivalent {:?}", score.mutants(), score.caught, score.equivalent);
+    assert!(score.contradictions.is_empty(), "caught though equivalent: {:?}", score.contradictions);
+    assert!(score.mutants() >= 35, "only {} mutants", score.mutants());
+    // What the producer's arrival would release is nothing: bytes publish themselves, and the thread writes no others.
+    let harmless = |name: &String| name.ends_with("mbarrier.arrive.expect_tx.shared.b64 relaxed");
+    let alive = score.alive.iter().map(|(mutant, _)| mutant.to_string());
+    let alive: Vec<String> = alive.filter(|name| !harmless(name)).collect();
+    assert!(score.ratio() >= 0.95, "the score is {}", score.ratio());
+    assert!(alive.is_empty(), "alive:\n{}", alive.join("\n"));
 }

@@ -19,7 +19,7 @@ use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
 use rorqual_codegen::run::RunLayout;
-use rorqual_codegen::warp::reduce_cta;
+use rorqual_codegen::warp::reduce_cta_once;
 use rorqual_codegen::{Builder, GenerateError, Header, Kernel, Value, generate};
 use rorqual_ptx::target::Target;
 
@@ -137,7 +137,7 @@ fn row<'k>(builder: &'k Builder, spec: &RmsNormSpec, arguments: RmsNormParameter
         .iter()
         .flat_map(|run| &run.values)
         .fold(builder.constant(0.0), |sum: Value<'k, f32>, v| v.fma(*v, sum));
-    let squares = reduce_cta(builder, own, scratch, |a, b| a + b);
+    let squares = reduce_cta_once(builder, own, scratch, |a, b| a + b);
     let mean = squares / hidden as f32;
     let inverse = builder.constant(1.0) / (mean + arguments.epsilon).sqrt();
 

@@ -13,7 +13,7 @@ use crate::{BLOCK, Family, ScaleFormat};
 use rorqual_codegen::contract::{Extent, In, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
 use rorqual_codegen::run::RunLayout;
-use rorqual_codegen::warp::{reduce_cta, reduce_lanes};
+use rorqual_codegen::warp::{reduce_cta_once, reduce_lanes};
 use rorqual_codegen::{Builder, GenerateError, Header, Kernel, Value, generate};
 use rorqual_ptx::target::Target;
 
@@ -223,7 +223,7 @@ fn weight<'k>(builder: &'k Builder, spec: &Quantize128x128Spec, arguments: Quant
     let values: Vec<Vec<Value<'k, f32>>> = runs.iter().map(load).collect();
     let zero = builder.constant(0.0_f32);
     let own = values.iter().flatten().fold(zero, |amax, value| value.abs().max(amax));
-    let scale = block_scale(reduce_cta(builder, own, scratch, |a, b| a.max(b)), spec.scale);
+    let scale = block_scale(reduce_cta_once(builder, own, scratch, |a, b| a.max(b)), spec.scale);
     let layout = RunLayout::of_rows::<E4m3>(RUN as usize, k, k);
     for (run, values) in runs.iter().zip(values) {
         let quotients: Vec<Value<'k, f32>> = values.into_iter().map(|value| value / scale).collect();

@@ -16,7 +16,8 @@
 //! eight-fold, so that neighbouring lanes seldom meet. Top-k is a descent in which each token weighs 1, and so is the
 //! search for the n-th token of a key.
 //!
-//! Shared memory: histogram `[256, 8]`, sums from each bin up `[257]`, the answer `[3]`. Between uses the CTA meets.
+//! Shared memory: histogram `[256, 8]`, sums from each bin up `[257]`, the answer `[2]`, a total.
+//! Between uses the CTA meets.
 //!
 //! Bad logits or settings give the token `u32::MAX` and set a bit of [`device_error`].
 //!
@@ -30,7 +31,7 @@ use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::pointer::{Global, Shared};
 use rorqual_codegen::run::RunLayout;
 use rorqual_codegen::top_k::{of_order_key, order_key};
-use rorqual_codegen::warp::reduce_cta;
+use rorqual_codegen::warp::{reduce_cta, reduce_cta_once};
 use rorqual_codegen::{Builder, GenerateError, Header, Kernel, Pointer, Predicate, Value, generate};
 use rorqual_ptx::target::Target;
 
@@ -162,8 +163,10 @@ struct Row<'k> {
     histogram: Pointer<'k, Shared, u64>,
     /// `[BINS + 1]`: what weighs at least as much as each bin; 0 at the end.
     sums: Pointer<'k, Shared, u64>,
-    /// The bin that reaches the target, what the bins above weigh, and what it weighs.
+    /// The bin that reaches the target, and what the bins above weigh.
     answer: Pointer<'k, Shared, u64>,
+    /// What all tokens weigh: of its own, so that those who still read an answer need not be waited for.
+    total: Pointer<'k, Shared, u64>,
 }
 
 /// The best token of a row, and what is wrong with the row.
@@ -197,7 +200,8 @@ impl<'k> Row<'k> {
             spec: *spec,
             histogram: builder.shared(BINS * COPIES, 8),
             sums: builder.shared(BINS + 1, 8),
-            answer: builder.shared(3, 8),
+            answer: builder.shared(2, 8),
+            total: builder.shared(1, 8),
             scratch: builder.shared(builder.warps(), 4),
         }
     }
@@ -234,7 +238,7 @@ impl<'k> Row<'k> {
         let best = reduce_cta(builder, key.get(), self.scratch, |a, b| a.max(b));
         let own = key.get().equals(best).select(token.get(), builder.constant(u32::MAX));
         let token = reduce_cta(builder, own, self.scratch, |a, b| a.min(b));
-        let fault = reduce_cta(builder, fault.get(), self.scratch, |a, b| a | b);
+        let fault = reduce_cta_once(builder, fault.get(), self.scratch, |a, b| a | b);
         let none = best.at_most(KEY_OF_NONE) & fault.equals(0);
         let fault = none.select(builder.constant(device_error::NO_TOKEN), fault);
         Best { token, key: best, fault }
@@ -254,6 +258,7 @@ impl<'k> Row<'k> {
         let nothing = builder.constant(0_u64);
         let (prefix, above) = (builder.constant(0_u32).variable(), nothing.variable());
         let shift = builder.constant(24_u32).variable();
+        self.sums.at(BINS).store_when(thread.equals(0), nothing);
         builder.repeat_while(
             || shift.peek().at_most(24),
             || {
@@ -285,7 +290,6 @@ impl<'k> Row<'k> {
                 above.add(self.answer.at(1).load());
                 // Wraps around behind the last 8 bits.
                 shift.set(shift.get() - 8);
-                builder.sync_threads();
             },
         );
         Reached { key: prefix.get(), above: above.get() }
@@ -301,7 +305,6 @@ impl<'k> Row<'k> {
             (0..COPIES).map(|copy| self.histogram.at(thread * COPIES + copy).load_or(has_bin, nothing));
         let own = copies.fold(nothing, |sum, copy| sum + copy).variable();
         self.sums.at(thread).store_when(has_bin, own.get());
-        self.sums.at(BINS).store_when(thread.equals(0), nothing);
         builder.sync_threads();
         for distance in (0..BINS.trailing_zeros()).map(|exponent| 1 << exponent) {
             let inside = thread.less(BINS - distance);
@@ -314,19 +317,17 @@ impl<'k> Row<'k> {
         (own.get(), self.sums.at(thread + 1).load_or(has_bin, nothing))
     }
 
-    /// The sum over all tokens, in every thread.
+    /// The sum over all tokens, in every thread. It is used once.
     fn total(&self, weight_of: impl Fn(Token<'k>) -> Value<'k, u64>) -> Value<'k, u64> {
         let builder = self.builder;
         let nothing = builder.constant(0_u64);
         let own = nothing.variable();
-        self.answer.store_when(builder.thread().equals(0), nothing);
+        self.total.store_when(builder.thread().equals(0), nothing);
         builder.sync_threads();
         self.for_each(|token| own.add(token.present.select(weight_of(token), nothing)));
-        self.answer.atomic_add_when(builder.known(true), own.get());
+        self.total.atomic_add_when(builder.known(true), own.get());
         builder.sync_threads();
-        let total = self.answer.load();
-        builder.sync_threads();
-        total
+        self.total.load()
     }
 }
 

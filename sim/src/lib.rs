@@ -22,6 +22,7 @@ pub mod liveness;
 pub mod load;
 pub mod machine;
 pub mod memory;
+pub mod mutate;
 pub mod program;
 pub mod race;
 pub mod registers;

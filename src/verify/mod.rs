@@ -14,6 +14,8 @@ pub mod gemm;
 pub mod mla_decode;
 pub mod mla_prefill;
 pub mod moe;
+#[cfg(feature = "sim")]
+pub mod mutation;
 pub mod norm;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 pub mod on_device;

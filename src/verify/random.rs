@@ -4,18 +4,36 @@ use half::bf16;
 
 /// A source of random numbers (SplitMix64, Steele et al. 2014).
 #[derive(Debug, Clone)]
-pub struct Random(u64);
+pub struct Random {
+    state: u64,
+    /// After so many numbers it goes on as another source.
+    fork: Option<(u32, u64)>,
+}
 
 impl Random {
     /// A source by seed.
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, fork: None }
+    }
+
+    /// The first `draws` numbers of the source of `seed`, then those of another `stream`: cases whose specialisation is
+    /// drawn first keep it, and get other shapes and values.
+    pub fn forked(seed: u64, draws: u32, stream: u64) -> Self {
+        Self { state: seed, fork: Some((draws, stream)) }
     }
 
     /// 64 random bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        match &mut self.fork {
+            Some((0, stream)) => {
+                self.state = stream.wrapping_mul(0x2545_f491_4f6c_dd1d);
+                self.fork = None;
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ self.state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }

@@ -3,9 +3,9 @@
 use super::random::Random;
 use super::{Machine, MachineError};
 use rorqual_kernels::Kernel;
-use rorqual_kernels::contract::Argument;
+use rorqual_kernels::contract::{Argument, Contract};
 use rorqual_ptx::target::Target;
-use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Precision, Verdict};
+use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Outcome, Precision, Verdict};
 use std::fmt;
 
 /// Multiprocessors that a simulated device claims to have.
@@ -72,6 +72,48 @@ impl Simulated {
         };
         Self::new(target, options)
     }
+
+    /// How it runs kernels.
+    pub fn options_mut(&mut self) -> &mut Options {
+        self.device.options_mut()
+    }
+
+    /// Runs a text as the kernel of a contract; `None` if the arguments ask for no CTA.
+    ///
+    /// # Errors
+    /// If it cannot be launched. What it does wrong is in the outcome.
+    pub fn launch(
+        &mut self,
+        text: &str,
+        contract: &Contract,
+        arguments: &[Argument],
+    ) -> Result<Option<Outcome>, MachineError> {
+        let grid = contract
+            .grid(arguments, MULTIPROCESSORS)
+            .map_err(|error| MachineError::Wrong(error.to_string()))?;
+        if grid.contains(&0) {
+            return Ok(None);
+        }
+        let module = self.device.load(text)?;
+        let mut launch = Launch::new(&module, &contract.kernel).ctas(grid).threads([contract.threads, 1, 1]);
+        launch = launch.dynamic_shared_bytes(contract.shared_bytes);
+        if let Some(cluster) = contract.cluster {
+            launch = launch.cluster(cluster);
+        }
+        for argument in arguments {
+            launch = launch.argument(match argument {
+                Argument::Address(value) | Argument::U64(value) => rorqual_sim::Argument::from(*value),
+                Argument::U32(value) => rorqual_sim::Argument::from(*value),
+                Argument::F32(value) => rorqual_sim::Argument::from(*value),
+                Argument::TensorMap(map) => {
+                    return Err(MachineError::Inconclusive(format!(
+                        "tensor map {map:?} is not supported here"
+                    )));
+                }
+            });
+        }
+        Ok(Some(self.device.launch(&launch)?))
+    }
 }
 
 /// What tells it from others, for people.
@@ -102,36 +144,11 @@ impl Machine for Simulated {
     }
 
     fn run(&mut self, kernel: &Kernel, arguments: &[Argument]) -> Result<(), MachineError> {
-        let contract = &kernel.contract;
-        let grid = contract
-            .grid(arguments, MULTIPROCESSORS)
-            .map_err(|error| MachineError::Wrong(error.to_string()))?;
-        if grid.contains(&0) {
-            return Ok(());
-        }
-        let module = self.device.load(&kernel.text())?;
-        let mut launch = Launch::new(&module, &contract.kernel).ctas(grid).threads([contract.threads, 1, 1]);
-        launch = launch.dynamic_shared_bytes(contract.shared_bytes);
-        if let Some(cluster) = contract.cluster {
-            launch = launch.cluster(cluster);
-        }
-        for argument in arguments {
-            launch = launch.argument(match argument {
-                Argument::Address(value) | Argument::U64(value) => rorqual_sim::Argument::from(*value),
-                Argument::U32(value) => rorqual_sim::Argument::from(*value),
-                Argument::F32(value) => rorqual_sim::Argument::from(*value),
-                Argument::TensorMap(map) => {
-                    return Err(MachineError::Inconclusive(format!(
-                        "tensor map {map:?} is not supported here"
-                    )));
-                }
-            });
-        }
-        let outcome = self.device.launch(&launch)?;
+        let Some(outcome) = self.launch(&kernel.text(), &kernel.contract, arguments)? else { return Ok(()) };
         match outcome.reports.first() {
             None => Ok(()),
             Some(report) => {
-                let message = format!("{}: {report}", contract.kernel);
+                let message = format!("{}: {report}", kernel.contract.kernel);
                 Err(match report.rule.verdict() {
                     Verdict::Unsupported | Verdict::Limit => MachineError::Inconclusive(message),
                     _ => MachineError::Wrong(message),

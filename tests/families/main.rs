@@ -9,6 +9,7 @@
 
 mod access;
 mod batch_invariance;
+mod mutants;
 
 use rorqual::catalog::AnySpec;
 use rorqual::verify::random::Random;

@@ -155,13 +155,16 @@ struct Plan {
 }
 
 impl Plan {
-    /// As many heads as there are and fit, so that a tile of keys serves many; then two stages if they fit.
+    /// As many heads as there are and fit, so that a tile of keys serves many; then two stages if they fit and there is
+    /// a second tile to fetch.
     fn new(spec: &MlaDecodeSpec, target: Target) -> Self {
         let room = target.shared_bytes().unwrap_or(0);
         let plans =
             [4, 2, 1].into_iter().flat_map(|row_tiles| [2, 1].map(|stages| Self { row_tiles, stages }));
         let suits = |plan: &Self| {
-            (plan.row_tiles == 1 || plan.rows() / 2 < spec.heads) && plan.shared_bytes(spec) <= room
+            (plan.row_tiles == 1 || plan.rows() / 2 < spec.heads)
+                && (plan.stages == 1 || spec.chunk > KEY_BLOCK)
+                && plan.shared_bytes(spec) <= room
         };
         plans.into_iter().find(suits).unwrap_or(Self { row_tiles: 1, stages: 1 })
     }
@@ -294,7 +297,10 @@ impl<'k> Attention<'k> {
             builder.wait_copies(plan.stages - 1);
             builder.sync_threads();
             self.block(&running, stage.peek());
-            builder.sync_threads();
+            if spec.chunk > KEY_BLOCK {
+                // The next block takes the place of this one.
+                builder.sync_threads();
+            }
             if plan.stages == 2 {
                 stage.set(stage.peek() ^ KEY_BLOCK);
             }

@@ -66,18 +66,22 @@ pub(super) fn emit<'k>(builder: &'k Builder, plan: &Plan, operands: Operands<'k>
         if tile < k_tiles {
             tiles.load(builder.constant(tile), stages.bytes(tile * shape.stage_bytes()));
         }
-        builder.commit_copies();
+        tiles.commit();
     }
     let (read, write) = (Ring::new(builder, &shape, 0), Ring::new(builder, &shape, STAGES - 1));
     if let Some(scales) = &scales {
         scales.set(&scales.load(builder.constant(0)));
     }
     builder.for_each(0, k_tiles, 1, |tile| {
-        builder.wait_copies(STAGES - 2);
+        if tiles.is_asynchronous() {
+            builder.wait_copies(STAGES - 2);
+        }
         builder.sync_threads();
         let ahead = tile + (STAGES - 1);
         builder.when(ahead.less(k_tiles), || tiles.load(ahead, stages.bytes(write.offset.peek())));
-        builder.commit_copies();
+        if k_tiles > 1 {
+            tiles.commit();
+        }
         let stage = stages.bytes(read.offset.peek());
         match &scales {
             None => fragments.multiply_add(stage, &sums),
@@ -287,6 +291,19 @@ impl<'k> Tiles<'k> {
             b_rows: shape.b.rows,
             k: spec.k,
             k_bytes: spec.k * bytes,
+        }
+    }
+
+    /// Whether any of the tiles comes by asynchronous copies.
+    fn is_asynchronous(&self) -> bool {
+        self.a.is_asynchronous() || self.b.is_asynchronous()
+    }
+
+    /// Closes the group of the tiles that were loaded last.
+    #[track_caller]
+    fn commit(&self) {
+        if self.is_asynchronous() {
+            self.a.builder().commit_copies();
         }
     }
 

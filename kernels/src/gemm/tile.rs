@@ -117,6 +117,16 @@ impl<'k> Loader<'k> {
         Self { tile, pitch_bytes, width: alignment, row, column_bytes: chunk * CHUNK_BYTES, target }
     }
 
+    /// Whether it takes asynchronous copies.
+    pub(super) const fn is_asynchronous(&self) -> bool {
+        self.width >= 4
+    }
+
+    /// The builder that it writes with.
+    pub(super) fn builder(&self) -> &'k Builder {
+        self.row.builder()
+    }
+
     /// The thread's first byte of the tile that starts at `tile`.
     #[track_caller]
     pub(super) fn source(&self, tile: Pointer<'k, Global, u8>) -> Pointer<'k, Global, u8> {
@@ -147,7 +157,7 @@ impl<'k> Loader<'k> {
         let builder = stage.builder();
         let step = THREADS / self.tile.chunks;
         let target = stage.bytes(self.target);
-        if self.width < 4 {
+        if !self.is_asynchronous() {
             builder.for_each(0, self.tile.rows, step, |row| {
                 let present = rows_left.greater(row).select(bytes_left, builder.constant(0));
                 let words = self.gather(source.bytes(row.multiply_wide(self.pitch_bytes)), present);

@@ -3,10 +3,13 @@
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rorqual_sim::counters::{Counters, LinkCounters};
 use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile, Swept};
+use rorqual_sim::mutate::Mutant;
+use rorqual_sim::mutate::judge::{Fate, Score};
 use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::trace::{self, Model, Timeline, TraceTarget};
 use rorqual_sim::{Options, Precision, Report, Schedule, Verdict};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -34,6 +37,9 @@ enum Action {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Break the modules of a launch file, one fence, wait or barrier at a time, and see that it is noticed: by a report, or
+    /// by a saved buffer that differs.
+    Mutate(Mutate),
     /// Parse and verify a PTX file.
     Check {
         /// The PTX file.
@@ -94,6 +100,21 @@ struct Run {
     json: bool,
 }
 
+#[derive(Args)]
+struct Mutate {
+    /// The launch file.
+    launch: PathBuf,
+    /// Schedules that each mutant is run under.
+    #[arg(long, default_value_t = 4)]
+    schedules: u64,
+    /// Seed of the first.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Races between convergent lanes of a warp count too.
+    #[arg(long)]
+    warp: bool,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum PrecisionArgument {
     /// A chain of f32 fused multiply-adds.
@@ -108,6 +129,9 @@ const BAD_INPUT: u8 = 2;
 /// Neither right nor wrong: something is not supported, or a limit is reached.
 const INCONCLUSIVE: u8 = 3;
 
+/// The score that mutants must reach.
+const NEEDED_SCORE: f64 = 0.95;
+
 /// The checks that `all` makes.
 const CHECKS: [&str; 4] = ["bounds", "init", "race", "sync"];
 
@@ -118,6 +142,7 @@ fn main() -> ExitCode {
     let result = match Command::parse().action {
         Action::Run(run) => run_launches(&run, None),
         Action::Report { run, out } => run_launches(&run, Some(&out)),
+        Action::Mutate(arguments) => mutate(&arguments),
         Action::Check { file } => check(&file),
     };
     result.unwrap_or_else(|message| {
@@ -146,6 +171,41 @@ fn check(file: &Path) -> Result<ExitCode, String> {
     let functions = verified.functions.iter().filter(|function| function.body.is_some()).count();
     complain(&format!("{}: {} with {functions} functions, no errors", file.display(), verified.target));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Judges the mutants of every module; a line for each that is alive, and one for all.
+fn mutate(arguments: &Mutate) -> Result<ExitCode, String> {
+    let folder = arguments.launch.parent().unwrap_or(Path::new(""));
+    let file = LaunchFile::read(&arguments.launch).map_err(|error| error.to_string())?;
+    let warp = if arguments.warp { WarpPolicy::Report } else { WarpPolicy::default() };
+    let race = Some(RacePolicy { warp, ..RacePolicy::default() });
+    let options = Options { seed: arguments.seed, race, threads: 1, ..Options::default() };
+    let modules: BTreeSet<&str> = file.launches.iter().map(|launch| launch.module.as_str()).collect();
+    let mut score = Score::default();
+    for module in modules {
+        let mut judged = |mutant: &Mutant, fate: Fate| {
+            if let Fate::Alive { reached } = fate {
+                complain(&format!("alive: {mutant}{}", if reached { "" } else { ", which no run executes" }));
+            }
+        };
+        let schedules = arguments.schedules.max(1);
+        let result = launch_file::mutate((&file, folder), module, &options, schedules, &mut judged);
+        score.add(result.map_err(|error| error.to_string())?);
+    }
+    let text = format!(
+        "{} mutants: {} caught, {} equivalent, {} alive; score {:.1} %\n",
+        score.mutants(),
+        score.caught(),
+        score.equivalent(),
+        score.alive.len(),
+        100.0 * score.ratio()
+    );
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).map_err(|error| format!("cannot write to standard output: {error}"))?;
+    for (mutant, rule) in &score.contradictions {
+        complain(&format!("caught, although {rule}: {mutant}"));
+    }
+    Ok(ExitCode::from(u8::from(score.ratio() < NEEDED_SCORE || !score.contradictions.is_empty())))
 }
 
 /// Runs launches and writes what was asked for, a picture to `out`.

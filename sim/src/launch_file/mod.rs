@@ -27,12 +27,14 @@
 mod argument;
 mod buffer;
 mod error;
+mod mutants;
 mod run;
 mod sweep;
 
 pub use argument::{ArgumentText, FieldText, StructText, TensorMapText};
 pub use buffer::{BufferText, Fill, PointerText};
 pub use error::LaunchFileError;
+pub use mutants::{MutationError, mutate};
 pub use run::{FileOutcome, run};
 pub use sweep::{Swept, sweep};
 

@@ -55,10 +55,23 @@ impl Buffers for Placed {
 ///
 /// If the file is wrong; programs that are wrong are in the outcome's reports.
 pub fn run(file: &LaunchFile, folder: &Path, options: &Options) -> Result<FileOutcome, LaunchFileError> {
+    run_with(file, folder, options, None)
+}
+
+/// As [`run`], with another text in place of that of one module.
+pub(super) fn run_with(
+    file: &LaunchFile,
+    folder: &Path,
+    options: &Options,
+    replaced: Option<(&str, &str)>,
+) -> Result<FileOutcome, LaunchFileError> {
     if let Some(target) = options.trace.filter(|target| target.launch >= file.launches.len() as u64) {
         return Err(LaunchFileError::TracedLaunch { launch: target.launch, launches: file.launches.len() });
     }
     let mut session = Session::new(file, folder, options)?;
+    if let Some((module, text)) = replaced {
+        session.texts.insert(module.to_owned(), text.to_owned());
+    }
     let mut outcome = FileOutcome::default();
     let mut at = 0;
     while at < file.launches.len() && outcome.reports.is_empty() {
