@@ -45,10 +45,10 @@ pub struct ModelShape {
     pub qk_rope_head_dim: u32,
     /// Elements of a value of a head.
     pub v_head_dim: u32,
-    /// Inner elements of the dense feed-forward network.
-    pub intermediate: u32,
-    /// The experts.
-    pub experts: ExpertShape,
+    /// Inner elements of the dense feed-forward network; `None` where every layer has experts.
+    pub intermediate: Option<u32>,
+    /// The experts; `None` where no layer has any.
+    pub experts: Option<ExpertShape>,
     /// Tokens that there are.
     pub vocab: u32,
     /// The scales of activations where weights are FP8; `None` for weights in bf16.
@@ -100,8 +100,8 @@ pub const DEEPSEEK_V3: ModelShape = ModelShape {
     qk_nope_head_dim: 128,
     qk_rope_head_dim: 64,
     v_head_dim: 128,
-    intermediate: 18432,
-    experts: ExpertShape {
+    intermediate: Some(18432),
+    experts: Some(ExpertShape {
         routed: 256,
         shared: 1,
         per_token: 8,
@@ -111,7 +111,7 @@ pub const DEEPSEEK_V3: ModelShape = ModelShape {
         gate: GateMethod::NoAuxTc,
         normalize: true,
         scaling_factor: 2.5,
-    },
+    }),
     vocab: 129_280,
     fp8: Some(ScaleFormat::F32),
     mtp: true,
@@ -126,8 +126,8 @@ pub const DEEPSEEK_V2: ModelShape = ModelShape {
     qk_nope_head_dim: 128,
     qk_rope_head_dim: 64,
     v_head_dim: 128,
-    intermediate: 12288,
-    experts: ExpertShape {
+    intermediate: Some(12288),
+    experts: Some(ExpertShape {
         routed: 160,
         shared: 2,
         per_token: 6,
@@ -137,7 +137,7 @@ pub const DEEPSEEK_V2: ModelShape = ModelShape {
         gate: GateMethod::GroupLimitedGreedy,
         normalize: false,
         scaling_factor: 16.0,
-    },
+    }),
     vocab: 102_400,
     fp8: None,
     mtp: false,
@@ -152,8 +152,8 @@ pub const DEEPSEEK_V2_LITE: ModelShape = ModelShape {
     qk_nope_head_dim: 128,
     qk_rope_head_dim: 64,
     v_head_dim: 128,
-    intermediate: 10944,
-    experts: ExpertShape {
+    intermediate: Some(10944),
+    experts: Some(ExpertShape {
         routed: 64,
         shared: 2,
         per_token: 6,
@@ -163,7 +163,7 @@ pub const DEEPSEEK_V2_LITE: ModelShape = ModelShape {
         gate: GateMethod::Greedy,
         normalize: false,
         scaling_factor: 1.0,
-    },
+    }),
     vocab: 102_400,
     fp8: None,
     mtp: false,
@@ -178,8 +178,8 @@ pub const TINY_R1: ModelShape = ModelShape {
     qk_nope_head_dim: 128,
     qk_rope_head_dim: 64,
     v_head_dim: 128,
-    intermediate: 256,
-    experts: ExpertShape {
+    intermediate: Some(256),
+    experts: Some(ExpertShape {
         routed: 8,
         shared: 1,
         per_token: 2,
@@ -189,7 +189,7 @@ pub const TINY_R1: ModelShape = ModelShape {
         gate: GateMethod::NoAuxTc,
         normalize: true,
         scaling_factor: 2.5,
-    },
+    }),
     vocab: 64,
     fp8: Some(ScaleFormat::F32),
     mtp: true,
@@ -247,15 +247,18 @@ pub fn targets() -> impl Iterator<Item = Target> {
 }
 
 /// The specialisations that a network of this shape needs, each with what it is for. A specialisation may come more than
-/// once. The residual on its own, `argmax` and `sample` are for networks of the caller's: that of this library adds in
-/// its norms and chooses tokens on the host.
+/// once; one of a size that 32 bits do not hold is there with the largest, which its rules refuse. The residual on its
+/// own, `argmax` and `sample` are for networks of the caller's: that of this library adds in its norms and chooses tokens
+/// on the host.
 #[must_use]
 pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let mut specs = norms(shape);
     specs.extend(products(shape));
     specs.extend(attention(shape));
     specs.extend(elementwise(shape));
-    specs.extend(mixture(&shape.experts, shape.hidden, shape.fp8));
+    if let Some(experts) = &shape.experts {
+        specs.extend(mixture(experts, shape.hidden, shape.fp8));
+    }
     specs
 }
 
@@ -293,7 +296,7 @@ fn attention(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
         width: rope,
         heads,
         head_pitch: query,
-        token_pitch: heads * query,
+        token_pitch: heads.saturating_mul(query),
         offset: nope,
         pairing: Pairing::Interleaved,
     };
@@ -303,24 +306,24 @@ fn attention(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
         grouping: Grouping::Batched {
             batches: heads,
             a: slices(0, query),
-            b: slices(0, head_rows * latent),
+            b: slices(0, head_rows.saturating_mul(latent)),
             d: slices(0, record_width),
         },
         b_order: Order::InputMajor,
-        a_pitch: heads * query,
+        a_pitch: heads.saturating_mul(query),
         b_pitch: latent,
-        d_pitch: heads * record_width,
+        d_pitch: heads.saturating_mul(record_width),
         ..GemmSpec::new(latent, nope)
     };
     let expand = GemmSpec {
         grouping: Grouping::Batched {
             batches: heads,
             a: slices(0, latent),
-            b: slices(nope * latent, head_rows * latent),
+            b: slices(nope.saturating_mul(latent), head_rows.saturating_mul(latent)),
             d: slices(0, value),
         },
-        a_pitch: heads * latent,
-        d_pitch: heads * value,
+        a_pitch: heads.saturating_mul(latent),
+        d_pitch: heads.saturating_mul(value),
         ..GemmSpec::new(value, latent)
     };
     let rotated = CopyRowsSpec { width: rope, from_pitch: query, to_pitch: record_width };
@@ -346,24 +349,28 @@ fn attention(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
 fn elementwise(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let ModelShape { hidden, heads, kv_lora_rank, v_head_dim, vocab, fp8, .. } = *shape;
     let table = EmbeddingSpec { vocab, hidden, table: ValueFormat::Bf16 };
-    let swiglu =
-        SwigluSpec { inter: shape.intermediate, clamp: false, device_rows: false, bf16: fp8.is_none(), fp8 };
     let logits = SampleSpec { vocab, pitch: vocab };
-    let mut specs = vec![
-        (AnySpec::Embedding(table), "states of the tokens"),
-        (AnySpec::Swiglu(swiglu), "activation of the dense network"),
+    let mut specs = vec![(AnySpec::Embedding(table), "states of the tokens")];
+    if let Some(inter) = shape.intermediate {
+        let swiglu = SwigluSpec { inter, clamp: false, device_rows: false, bf16: fp8.is_none(), fp8 };
+        specs.push((AnySpec::Swiglu(swiglu), "activation of the dense network"));
+    }
+    specs.extend([
         (
             AnySpec::Residual(ResidualSpec { hidden, x_pitch: hidden }),
             "residual on its own, for networks that do not add it in a norm",
         ),
         (AnySpec::Argmax(logits), "the likeliest token"),
         (AnySpec::Sample(logits), "a token drawn"),
-    ];
+    ]);
     if let Some(scale) = fp8 {
         let scale_layout = ScaleLayout::RowMajor;
         let rows = |k| Quantize1x128Spec { k, x_pitch: k, input: ValueFormat::Bf16, scale, scale_layout };
         specs.push((AnySpec::Quantize1x128(rows(kv_lora_rank)), "latents before keys and values"));
-        specs.push((AnySpec::Quantize1x128(rows(heads * v_head_dim)), "attention before its output"));
+        specs.push((
+            AnySpec::Quantize1x128(rows(heads.saturating_mul(v_head_dim))),
+            "attention before its output",
+        ));
     }
     specs
 }
@@ -390,25 +397,25 @@ fn mixture(experts: &ExpertShape, hidden: u32, fp8: Option<ScaleFormat>) -> Vec<
     let swiglu =
         SwigluSpec { inter: intermediate, clamp: false, device_rows: true, bf16: fp8.is_none(), fp8 };
     let of_shared = SwigluSpec { inter: shared * intermediate, device_rows: false, ..swiglu };
-    let combine = CombineSpec { hidden, topk, shared: true, residual: false };
-    vec![
+    let combine = CombineSpec { hidden, topk, shared: shared > 0, residual: false };
+    let mut specs = vec![
         (AnySpec::Gate(gate), "the experts of a token"),
         (AnySpec::Layout(LayoutSpec { experts: routed, topk }), "rows in the order of their experts"),
         (AnySpec::Permute(PermuteSpec { hidden, topk, format }), "states to their experts"),
         (AnySpec::Swiglu(swiglu), "activation of the routed experts"),
-        (AnySpec::Swiglu(of_shared), "activation of the shared experts"),
-        (AnySpec::Combine(combine), "the sum of a token's experts"),
-    ]
+    ];
+    if shared > 0 {
+        specs.push((AnySpec::Swiglu(of_shared), "activation of the shared experts"));
+    }
+    specs.push((AnySpec::Combine(combine), "the sum of a token's experts"));
+    specs
 }
 
 fn products(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     let ModelShape { hidden, heads, q_lora_rank, kv_lora_rank, qk_nope_head_dim, v_head_dim, .. } = *shape;
     let ModelShape { qk_rope_head_dim, ref experts, .. } = *shape;
-    let queries = heads * (qk_nope_head_dim + qk_rope_head_dim);
-    let (n, k) = (2 * experts.intermediate, experts.intermediate);
-    let shared = experts.shared * experts.intermediate;
-    let grouped =
-        |n, k| GemmSpec { grouping: Grouping::Prefix { groups: experts.routed }, ..GemmSpec::new(n, k) };
+    let queries = heads.saturating_mul(qk_nope_head_dim + qk_rope_head_dim);
+    let (head_rows, values) = (qk_nope_head_dim + v_head_dim, heads.saturating_mul(v_head_dim));
     let mut specs = match q_lora_rank {
         Some(rank) => vec![
             (GemmSpec::new(rank, hidden), "compressed query"),
@@ -418,24 +425,38 @@ fn products(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     };
     specs.extend([
         (GemmSpec::new(kv_lora_rank + qk_rope_head_dim, hidden), "latent and shared key"),
-        (
-            GemmSpec::new(heads * (qk_nope_head_dim + v_head_dim), kv_lora_rank),
-            "keys and values of the latent",
-        ),
-        (GemmSpec::new(hidden, heads * v_head_dim), "output of attention"),
-        (GemmSpec::new(2 * shape.intermediate, hidden), "gate and up of the dense network"),
-        (GemmSpec::new(hidden, shape.intermediate), "down of the dense network"),
-        (grouped(n, hidden), "gate and up of the routed experts"),
-        (grouped(hidden, k), "down of the routed experts"),
-        (GemmSpec::new(2 * shared, hidden), "gate and up of the shared experts"),
-        (GemmSpec::new(hidden, shared), "down of the shared experts"),
+        (GemmSpec::new(heads.saturating_mul(head_rows), kv_lora_rank), "keys and values of the latent"),
+        (GemmSpec::new(hidden, values), "output of attention"),
     ]);
+    if let Some(inter) = shape.intermediate {
+        specs.extend([
+            (GemmSpec::new(2 * inter, hidden), "gate and up of the dense network"),
+            (GemmSpec::new(hidden, inter), "down of the dense network"),
+        ]);
+    }
+    if let Some(ExpertShape { routed, shared, intermediate: inter, .. }) = *experts {
+        let grouped =
+            |n, k| GemmSpec { grouping: Grouping::Prefix { groups: routed }, ..GemmSpec::new(n, k) };
+        specs.extend([
+            (grouped(2 * inter, hidden), "gate and up of the routed experts"),
+            (grouped(hidden, inter), "down of the routed experts"),
+        ]);
+        if shared > 0 {
+            let inter = shared * inter;
+            specs.extend([
+                (GemmSpec::new(2 * inter, hidden), "gate and up of the shared experts"),
+                (GemmSpec::new(hidden, inter), "down of the shared experts"),
+            ]);
+        }
+    }
     // Weights that are block-scaled where any are; the others are in bf16 everywhere.
     let scaled = |spec| if shape.fp8.is_some() { AnySpec::Fp8Gemm(spec) } else { AnySpec::Bf16Gemm(spec) };
     let mut specs: Vec<_> = specs.into_iter().map(|(spec, reason)| (scaled(spec), reason)).collect();
-    let router = RouterSpec { experts: experts.routed, k: hidden, weight: RouterWeight::Bf16 };
     let head = GemmSpec { output: Output::F32, ..GemmSpec::new(shape.vocab, hidden) };
-    specs.push((AnySpec::Router(router), "logits of the gate"));
+    if let Some(experts) = experts {
+        let router = RouterSpec { experts: experts.routed, k: hidden, weight: RouterWeight::Bf16 };
+        specs.push((AnySpec::Router(router), "logits of the gate"));
+    }
     specs.push((AnySpec::Bf16Gemm(head), "logits of the tokens"));
     if shape.mtp {
         let join = GemmSpec::new(hidden, 2 * hidden);

@@ -8,7 +8,7 @@ use super::executor::Executor;
 use super::feed_forward::{DeviceFeedForward, DeviceRouting};
 use super::operations::{Activation, Destination, Operations};
 use super::weights::{Linear, to_bf16};
-use super::{Cache, DraftSegment, Network, Segment};
+use super::{Cache, DraftSegment, Network, Segment, sizes};
 use crate::driver::{Buffer, Device, Stream};
 use crate::error::{Error, Result};
 use crate::model::config::Config;
@@ -100,8 +100,8 @@ impl DeviceNetwork {
     /// each layer with its number and the count of layers.
     ///
     /// # Errors
-    /// Before anything is copied [`Error::LoadOption`], and [`Error::DeviceMemory`] if weights and cache do not fit; what
-    /// the device says.
+    /// Before anything is copied [`Error::LoadOption`], [`Error::Catalog`] with the rule of a kernel that prompts need and
+    /// the network's sizes break, and [`Error::DeviceMemory`] if weights and cache do not fit; what the device says.
     pub fn load(
         model: &Model,
         device: &Device,
@@ -110,6 +110,7 @@ impl DeviceNetwork {
     ) -> Result<Self> {
         let config = model.config();
         let (pages, page_size) = (options.pages()?, options.page_size);
+        sizes::check(model, page_size)?;
         let record_bytes = 2 * (config.kv_lora_rank + config.qk_rope_head_dim);
         let layers = model.blocks.len();
         let drafts = usize::from(model.mtp.is_some());

@@ -6,6 +6,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `sizes.rs` | whether there are kernels for the sizes of a network |
 //! | `executor.rs` | kernels by family and specialisation, generated once, launched in order |
 //! | `weights.rs` | linear layers and experts in device memory, FP8 as stored |
 //! | `cache.rs` | pages of latent records, and which sequence has which |
@@ -28,6 +29,8 @@ mod executor;
 mod feed_forward;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 mod operations;
+#[cfg(any(feature = "cuda", feature = "sim"))]
+mod sizes;
 #[cfg(any(feature = "cuda", feature = "sim"))]
 mod weights;
 

@@ -73,7 +73,7 @@ fn the_shape_of_the_bundled_checkpoint_is_that_of_its_config() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/tiny-r1-fp8/config.json");
     let config: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let number = |key: &str| u32::try_from(config[key].as_u64().unwrap_or_else(|| panic!("{key}"))).unwrap();
-    let ModelShape { experts, .. } = &TINY_R1;
+    let ModelShape { experts: Some(experts), .. } = &TINY_R1 else { panic!("no experts") };
     for (key, value) in [
         ("hidden_size", TINY_R1.hidden),
         ("num_attention_heads", TINY_R1.heads),
@@ -82,7 +82,7 @@ fn the_shape_of_the_bundled_checkpoint_is_that_of_its_config() {
         ("qk_nope_head_dim", TINY_R1.qk_nope_head_dim),
         ("qk_rope_head_dim", TINY_R1.qk_rope_head_dim),
         ("v_head_dim", TINY_R1.v_head_dim),
-        ("intermediate_size", TINY_R1.intermediate),
+        ("intermediate_size", TINY_R1.intermediate.unwrap()),
         ("moe_intermediate_size", experts.intermediate),
         ("n_routed_experts", experts.routed),
         ("n_shared_experts", experts.shared),

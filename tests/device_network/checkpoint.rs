@@ -70,7 +70,15 @@ pub fn model(name: &str) -> Model {
 
 /// A network on a simulated device whose arithmetic is exact.
 pub fn load(model: &Model, target: &str, cache_tokens: usize) -> DeviceNetwork {
-    load_as(model, target, cache_tokens, SimulatorOptions::default())
+    try_load(model, target, cache_tokens).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same, or why it is refused: nothing is copied then.
+pub fn try_load(model: &Model, target: &str, cache_tokens: usize) -> rorqual::Result<DeviceNetwork> {
+    let mut layers = 0;
+    let network = load_as(model, target, cache_tokens, SimulatorOptions::default(), &mut |_, _| layers += 1);
+    assert_eq!(layers > 0, network.is_ok(), "a network that is refused is not copied");
+    network
 }
 
 /// A network on a simulated device whose tensor cores add as those of the chip do, and whose approximations are
@@ -81,14 +89,20 @@ pub fn load_inexact(model: &Model, target: &str, cache_tokens: usize) -> DeviceN
         perturb_approximations: true,
         ..SimulatorOptions::default()
     };
-    load_as(model, target, cache_tokens, options)
+    load_as(model, target, cache_tokens, options, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn load_as(model: &Model, target: &str, cache_tokens: usize, options: SimulatorOptions) -> DeviceNetwork {
+fn load_as(
+    model: &Model,
+    target: &str,
+    cache_tokens: usize,
+    options: SimulatorOptions,
+    on_layer: &mut dyn FnMut(usize, usize),
+) -> rorqual::Result<DeviceNetwork> {
     let target = target.parse().expect("a target");
     let device = Device::simulated_with(target, options).expect("a device");
     let options = LoadOptions { cache_tokens, page_size: 16 };
-    DeviceNetwork::load(model, &device, options, &mut |_, _| {}).unwrap_or_else(|error| panic!("{error}"))
+    DeviceNetwork::load(model, &device, options, on_layer)
 }
 
 /// Tokens that look random, the same on every run.
