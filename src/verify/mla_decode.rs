@@ -1,4 +1,4 @@
-//! Cases of the families `mla_decode` and `mla_combine`, which are run one after the other.
+//! Cases of the family `mla_decode`, whose stretches `mla_combine` merges.
 
 use super::attention::{Attended, attend, softmax_scale};
 use super::bytes::{bf16_bytes, of_bf16, of_f32, of_u32, u32_bytes};

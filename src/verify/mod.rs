@@ -11,6 +11,7 @@ pub mod compare;
 pub mod copy;
 pub mod embedding;
 pub mod gemm;
+pub mod mla_combine;
 pub mod mla_decode;
 pub mod mla_prefill;
 pub mod moe;
@@ -132,5 +133,6 @@ pub const FAMILIES: &[Family] = &[
     Family { name: "cache_append", run: cache::run_append },
     Family { name: "cache_gather", run: cache::run_gather },
     Family { name: "mla_decode", run: mla_decode::run },
+    Family { name: "mla_combine", run: mla_combine::run },
     Family { name: "mla_prefill", run: mla_prefill::run },
 ];

@@ -11,13 +11,14 @@ use std::fmt;
 /// Multiprocessors that a simulated device claims to have.
 const MULTIPROCESSORS: u32 = 4;
 
-/// The targets that machines are drawn from: one of each generation that families tell apart.
+/// The targets that machines are drawn from: one of each generation whose tensor cores families or the simulator tell
+/// apart.
 ///
 /// # Panics
 /// Never: they are targets.
 #[must_use]
-pub fn targets() -> [Target; 3] {
-    ["sm_80", "sm_89", "sm_90a"].map(|name| Target::from_name(name).expect("a target"))
+pub fn targets() -> [Target; 4] {
+    ["sm_80", "sm_89", "sm_90a", "sm_120"].map(|name| Target::from_name(name).expect("a target"))
 }
 
 /// A simulated GPU.

@@ -2,9 +2,10 @@
 //!
 //! A tensor core adds `g` products to an accumulator in one step. It cuts each of the `g + 1` terms to `f` fraction bits
 //! below the largest, and the sum to the fraction bits of its output: for bf16 and binary16 `f` is 24 and `g` 8 on Ampere
-//! and Ada, 25 and 16 on Hopper, and the output is f32; for e4m3 on Ada `f` is 13, `g` 16, and the output has 13 fraction
-//! bits (measured by arXiv 2511.10909 and arXiv 2512.07004). With `M` the largest magnitude among terms and partial sums,
-//! 16 products of K are off by at most
+//! and Ada, 25 and 16 on Hopper and Blackwell, and the output is f32; for e4m3 on Ada `f` is 13, `g` 16, and the output
+//! has 13 fraction bits (measured by arXiv 2511.10909 and arXiv 2512.07004). Blackwell adds 32 products of e4m3 in a step
+//! with `f` 25, which is off by `33 * 2^-25 + 2^-23`: less than two steps of 16 by the bound for bf16. With `M` the largest
+//! magnitude among terms and partial sums, 16 products of K are off by at most
 //!
 //! ```text
 //! bf16, binary16   max(2 * (9 * 2^-24 + 2^-23), 17 * 2^-25 + 2^-23) * M = 22 * 2^-24 * M

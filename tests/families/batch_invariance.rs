@@ -3,10 +3,11 @@
 //! A family joins by a [`RowFunction`]: prepared rows, any selection of which it computes in any order. Each selection
 //! must give every row the bytes that it has in the batch of all rows.
 
+use super::elementwise;
 use rorqual::verify::Machine;
 use rorqual::verify::bytes::{bf16_bytes, f32_bytes, u32_bytes};
 use rorqual::verify::random::{Random, Style};
-use rorqual::verify::simulated::Simulated;
+use rorqual::verify::simulated::{Simulated, targets};
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
 use rorqual_kernels::gemm::{
@@ -17,7 +18,7 @@ use rorqual_ptx::target::Target;
 use rorqual_sim::{Options, Precision};
 
 /// Rows that a family computes, each its own function of the row's input.
-trait RowFunction {
+pub trait RowFunction {
     /// Rows that are prepared.
     fn rows(&self) -> usize;
     /// The result's bytes of the rows of a selection, computed together in this order.
@@ -31,14 +32,21 @@ const FAMILIES: &[(&str, Prepare)] = &[
     ("gemm_bf16", |random, target| Box::new(Product::new(random, target, Factors::Bf16))),
     ("gemm_fp8", |random, target| Box::new(Product::new(random, target, Factors::Fp8))),
     ("router", |random, target| Box::new(Logits::new(random, target))),
+    ("rms_norm", |random, target| Box::new(elementwise::rms_norm(random, target))),
+    ("quantize_1x128", |random, target| Box::new(elementwise::quantize(random, target))),
+    ("moe_gate", |random, target| Box::new(elementwise::gate(random, target))),
+    ("moe_swiglu", |random, target| Box::new(elementwise::swiglu(random, target))),
+    ("moe_combine", |random, target| Box::new(elementwise::combine(random, target))),
+    ("argmax", |random, target| Box::new(elementwise::argmax(random, target))),
+    ("sample", |random, target| Box::new(elementwise::sample(random, target))),
 ];
 
 /// Rows of `bytes`, `row_bytes` each, in the order of a selection.
-fn gather(bytes: &[u8], row_bytes: usize, selection: &[usize]) -> Vec<u8> {
+pub fn gather(bytes: &[u8], row_bytes: usize, selection: &[usize]) -> Vec<u8> {
     selection.iter().flat_map(|row| &bytes[row * row_bytes..][..row_bytes]).copied().collect()
 }
 
-fn upload(machine: &mut dyn Machine, bytes: &[u8]) -> u64 {
+pub fn upload(machine: &mut dyn Machine, bytes: &[u8]) -> u64 {
     machine.upload(bytes).expect("room")
 }
 
@@ -210,7 +218,7 @@ fn a_row_has_the_same_bits_in_every_batch() {
     for (name, prepare) in FAMILIES {
         for seed in 0..6 {
             let mut random = Random::new(seed);
-            let target = random.pick(&["sm_80", "sm_89", "sm_90a"]).parse().expect("a target");
+            let target = random.pick(&targets());
             let precision = random.pick(&[Precision::Exact, Precision::Hardware]);
             let machine = |seed| {
                 let options = Options { seed, precision, threads: 1, ..Options::default() };
