@@ -28,12 +28,15 @@ pub(super) fn check(model: &Model, page_size: usize) -> Result<()> {
 
 /// Whether the pass of a prompt has it: not the absorbed form of attention, nor what is done with the results.
 fn is_needed(spec: &AnySpec) -> bool {
-    match spec {
-        AnySpec::MlaDecode(_) | AnySpec::MlaCombine(_) => false,
-        AnySpec::Bf16Gemm(GemmSpec { grouping: Grouping::Batched { .. }, .. }) => false,
-        AnySpec::Residual(_) | AnySpec::Argmax(_) | AnySpec::Sample(_) => false,
-        _ => true,
-    }
+    !matches!(
+        spec,
+        AnySpec::MlaDecode(_)
+            | AnySpec::MlaCombine(_)
+            | AnySpec::Bf16Gemm(GemmSpec { grouping: Grouping::Batched { .. }, .. })
+            | AnySpec::Residual(_)
+            | AnySpec::Argmax(_)
+            | AnySpec::Sample(_)
+    )
 }
 
 /// The sizes; the limits of a configuration are below 2^32.
