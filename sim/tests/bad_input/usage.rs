@@ -20,10 +20,10 @@ Usage: ptxsim run <LAUNCH>
 For more information, try '--help'."#,
     ),
     (
-        &["run", "launch.json", "--race"],
-        r#"error: unexpected argument '--race' found
+        &["run", "launch.json", "--xyzzy"],
+        r#"error: unexpected argument '--xyzzy' found
 
-  tip: to pass '--race' as a value, use '-- --race'
+  tip: to pass '--xyzzy' as a value, use '-- --xyzzy'
 
 Usage: ptxsim run <LAUNCH>
 
