@@ -283,10 +283,16 @@ impl RaceDetector {
                 Access { id: records.intern(record, &mut recent.record), constant: touch.constant, keeps };
             if let (Region::Shared { cta, .. }, false) = (region, touch.write) {
                 let writes = ctas[cta as usize].writes;
-                if last == access.id && recent.writes == writes {
+                let now = Recent {
+                    record: access.id,
+                    first: addresses[lanes.trailing_zeros() as usize],
+                    bytes,
+                    writes,
+                };
+                if (Recent { record: last, ..*recent }) == now {
                     continue;
                 }
-                recent.writes = writes;
+                *recent = now;
             }
             let runs = Runs::new(addresses, lanes, bytes, &record.pattern);
             let mut judge = Judge::new(records, *policy, region, knowledge, &access);

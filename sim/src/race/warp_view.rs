@@ -12,10 +12,14 @@ const COPY_GROUPS: usize = 16;
 pub const RECENT: usize = 64;
 
 /// The latest access of a line.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Recent {
     /// Its record; 0 if there is none.
     pub record: RecordId,
+    /// The address of its first lane, which the record does not tell where all lanes access the same bytes.
+    pub first: u64,
+    /// Bytes of a lane.
+    pub bytes: u32,
     /// If it reads shared memory: the writes to that memory when it was last compared. Until the next write the same
     /// access is known to be ordered.
     pub writes: u64,
