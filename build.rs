@@ -1,5 +1,5 @@
-//! Embeds the catalog: every row for every architecture that a feature asks for, generated, with feature `aot` also
-//! assembled, compressed and indexed.
+//! Embeds the catalog: every row for every architecture that a feature asks for and that it serves, generated, with
+//! feature `aot` also assembled, compressed and indexed.
 //!
 //! What ships is decided in `kernels/src/catalog.rs`, how it is assembled in `kernels/src/assemble/`; here is only the
 //! loop. `src/catalog/embedded.rs` reads the result.
@@ -57,10 +57,11 @@ fn embed() -> Result<()> {
     let asked = |feature: &str| env::var_os(format!("CARGO_FEATURE_{}", feature.to_uppercase())).is_some();
     let targets: Vec<&str> =
         TARGETS.iter().filter(|(feature, _)| asked(feature)).map(|(_, target)| *target).collect();
-    let rows = catalog::rows();
-    let row_jobs = |target| rows.iter().map(move |row| (target, row.spec.clone()));
-    let jobs = targets.iter().copied().flat_map(row_jobs);
-    let mut jobs: Vec<Job> = jobs.map(|(target, spec)| Job { target, json: spec.to_json(), spec }).collect();
+    let mut jobs: Vec<Job> = Vec::new();
+    for target in targets.iter().copied() {
+        let specs = catalog::rows_for(target.parse()?).into_iter().map(|row| row.spec);
+        jobs.extend(specs.map(|spec| Job { target, json: spec.to_json(), spec }));
+    }
     // The order in which the index is searched.
     jobs.sort_by(|a, b| (a.target, &a.json).cmp(&(b.target, &b.json)));
 

@@ -1,11 +1,11 @@
 //! How long a kernel takes from its specialisation to verified PTX, to the text that a driver gets, and to machine code:
-//! for the row of the catalog that is the median, and for all rows.
+//! for the row of the catalog that is the median, and for all rows that sm_90a gets.
 //!
 //! The table on stdout has every row, slowest last. Machine code is made by the ptxas that `RORQUAL_PTXAS` names, a
 //! process for each kernel; without it, that is not measured.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rorqual::catalog::{Row, rows};
+use rorqual::catalog::{Row, rows_for};
 use rorqual_ptx::target::Target;
 use std::ffi::OsStr;
 use std::fs;
@@ -48,7 +48,7 @@ fn machine_code(target: Target) {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let mut times: Vec<Duration> =
-        rows().iter().map(|row| time_to_machine_code(row, target, &ptxas, folder.path())).collect();
+        rows_for(target).iter().map(|row| time_to_machine_code(row, target, &ptxas, folder.path())).collect();
     times.sort();
     let [median, slowest] = [times[times.len() / 2], times[times.len() - 1]].map(|time| time.as_secs_f64());
     println!("to machine code: median of {} rows {median:.3} s, slowest {slowest:.3} s", times.len());
@@ -56,7 +56,8 @@ fn machine_code(target: Target) {
 
 fn generate(criterion: &mut Criterion) {
     let target = Target::from_name("sm_90a").expect("a target");
-    let mut timed: Vec<(Duration, Row)> = rows().into_iter().map(|row| (time(&row, target), row)).collect();
+    let mut timed: Vec<(Duration, Row)> =
+        rows_for(target).into_iter().map(|row| (time(&row, target), row)).collect();
     timed.sort_by_key(|(time, _)| *time);
     for (time, row) in &timed {
         println!("{:8.3} ms  {}", time.as_secs_f64() * 1e3, row.spec.to_json());

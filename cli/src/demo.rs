@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use rorqual::catalog::{AnySpec, Catalog, rows};
+use rorqual::catalog::{AnySpec, Catalog, rows_for};
 use rorqual::driver;
 use rorqual::model::Pretrained;
 use rorqual::model::generate::{GenerateOptions, Generation, Generations, Progress, generate};
@@ -175,7 +175,7 @@ fn emit(device: &driver::Device) -> Result<Emitted, Failure> {
     };
     let started = Instant::now();
     let generated: Vec<(Duration, usize)> =
-        rows().par_iter().map(|row| generate(&row.spec)).collect::<Result<_, _>>()?;
+        rows_for(target).par_iter().map(|row| generate(&row.spec)).collect::<Result<_, _>>()?;
     let seconds = started.elapsed().as_secs_f64();
     let mut times: Vec<Duration> = generated.iter().map(|(time, _)| *time).collect();
     times.sort_unstable();

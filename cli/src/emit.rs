@@ -41,7 +41,7 @@ pub fn run(arguments: &EmitArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The specialisation that was given, else the rows of the catalog.
+/// The specialisation that was given, else the rows of the catalog that there are for the target.
 fn specs(arguments: &EmitArguments) -> Result<Vec<AnySpec>, Failure> {
     let EmitArguments { target, family, spec, .. } = arguments;
     if !Target::known().any(|known| known == *target) {
@@ -61,8 +61,9 @@ fn specs(arguments: &EmitArguments) -> Result<Vec<AnySpec>, Failure> {
             AnySpec::FAMILIES.join(", ")
         )));
     }
+    // Of a family that was named all rows: a target that it does not serve is refused in words.
     let rows = rows().into_iter().map(|row| row.spec);
-    Ok(rows.filter(|spec| family.is_none_or(|family| family == spec.family())).collect())
+    Ok(rows.filter(|spec| family.map_or(spec.serves(*target), |family| family == spec.family())).collect())
 }
 
 /// What `NAME.json` holds: the specialisation, the contract of a launch, and which text they are of.

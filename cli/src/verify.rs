@@ -3,9 +3,9 @@
 use std::io::{self, Write, stdout};
 use std::time::{Duration, Instant};
 
-use rorqual::catalog::Target;
+use rorqual::catalog::{Target, Targets};
 use rorqual::driver;
-use rorqual::verify::on_device::OnDevice;
+use rorqual::verify::on_device::{OnDevice, target_for};
 use rorqual::verify::random::Random;
 use rorqual::verify::rules::Rules;
 use rorqual::verify::simulated::{Simulated, targets};
@@ -27,6 +27,8 @@ pub struct Outcome {
     /// What its rules refused of the cases' specialisations, changed at random, if all cases passed.
     rules: Option<Rules>,
     time: Duration,
+    /// Why no case was run, if none could be.
+    skipped: Option<String>,
     /// The first case that did not pass: its seed, and why.
     failure: Option<(u64, CaseFailure)>,
 }
@@ -93,25 +95,33 @@ impl Machines {
         }
     }
 
-    /// What kernels are generated for.
-    fn targets(&self) -> Vec<Target> {
+    /// What kernels of a family are generated for.
+    ///
+    /// # Errors
+    /// If the family has none for the device, in words.
+    fn targets(&self, served: Targets) -> Result<Vec<Target>, String> {
         match self {
-            Self::Simulated => targets().to_vec(),
-            Self::Device(device) => vec![device.target()],
+            Self::Simulated => Ok(targets(served)),
+            Self::Device(device) => {
+                let target = target_for(device).filter(|target| served.serve(*target));
+                let missing = || format!("no kernels for {}, expected {served}", device.target());
+                target.map(|target| vec![target]).ok_or_else(missing)
+            }
         }
     }
 
     fn run(&self, family: &Family, seed: u64) -> Result<Passed, CaseFailure> {
         let mut random = Random::new(seed);
         let mut machine: Box<dyn Machine> = match self {
-            Self::Simulated => Box::new(Simulated::draw(&mut random)?),
+            Self::Simulated => Box::new(Simulated::draw(&mut random, family.targets)?),
             Self::Device(device) => Box::new(OnDevice::new(device)?),
         };
         (family.run)(&mut random, &mut *machine)
     }
 }
 
-/// Runs the cases of a family up to the first that does not pass; if all do, exercises its rules.
+/// Runs the cases of a family up to the first that does not pass; if all do, exercises its rules. A family without kernels
+/// for the device is skipped.
 fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mut Bars) -> Outcome {
     let start = Instant::now();
     let mut outcome = Outcome {
@@ -120,7 +130,12 @@ fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mu
         worst: None,
         rules: None,
         time: Duration::ZERO,
+        skipped: None,
         failure: None,
+    };
+    let targets = match machines.targets(family.targets) {
+        Ok(targets) => targets,
+        Err(reason) => return Outcome { skipped: Some(reason), ..outcome },
     };
     let mut specs = Vec::new();
     for case in 0..cases {
@@ -141,7 +156,7 @@ fn check(family: &Family, first: u64, cases: u64, machines: &Machines, bars: &mu
         }
     }
     if outcome.failure.is_none() {
-        match Rules::exercise(&specs, &machines.targets(), KERNELS, &mut Random::new(first)) {
+        match Rules::exercise(&specs, &targets, KERNELS, &mut Random::new(first)) {
             Ok(rules) => outcome.rules = Some(rules),
             Err(error) => outcome.failure = Some((first, error.into())),
         }
@@ -162,7 +177,11 @@ pub fn print_table(device: &str, outcomes: &[Outcome], out: &mut dyn Write) -> i
         "{:22} {:>6} {:>8} {:>8} {:>6}  kernel of the worst case",
         "family", "cases", "error", "time", "rules"
     )?;
-    for Outcome { family, passed, worst, rules, time, failure } in outcomes {
+    for Outcome { family, passed, worst, rules, time, skipped, failure } in outcomes {
+        if let Some(reason) = skipped {
+            writeln!(out, "{family:22} skipped: {reason}")?;
+            continue;
+        }
         let (error, kernel) = match worst {
             Some(worst) => (format!("{:.2}", worst.worst), worst.kernel.as_str()),
             None => ("-".to_owned(), "-"),
@@ -178,7 +197,7 @@ pub fn print_table(device: &str, outcomes: &[Outcome], out: &mut dyn Write) -> i
 /// What came of the families, for programs.
 pub fn to_json(outcomes: &[Outcome]) -> Vec<Value> {
     let family = |outcome: &Outcome| {
-        let Outcome { family, passed, worst, rules, time, failure } = outcome;
+        let Outcome { family, passed, worst, rules, time, skipped, failure } = outcome;
         let refused = |rules: &Rules| -> Vec<Value> {
             let named = rules.refused.iter();
             named
@@ -194,6 +213,7 @@ pub fn to_json(outcomes: &[Outcome]) -> Vec<Value> {
             "rules": rules.as_ref().map(refused),
             "unit": "tolerance of the element",
             "seconds": time.as_secs_f64(),
+            "skipped": skipped,
             "failure": failure.as_ref().map(|(seed, failure)| json!({
                 "seed": seed,
                 "message": failure.to_string(),
@@ -231,7 +251,33 @@ mod tests {
 
     fn outcome(failure: Option<MachineError>) -> Outcome {
         let failure = failure.map(|failure| (7, CaseFailure::Machine(failure)));
-        Outcome { family: "rms_norm", passed: 2, worst: None, rules: None, time: Duration::ZERO, failure }
+        let (worst, rules, skipped) = (None, None, None);
+        Outcome { family: "rms_norm", passed: 2, worst, rules, time: Duration::ZERO, skipped, failure }
+    }
+
+    #[test]
+    fn a_family_without_kernels_for_the_device_is_skipped_with_the_reason() {
+        let run = |_: &mut Random, _: &mut dyn Machine| Err(MachineError::Wrong("it ran".to_owned()).into());
+        let family = Family { name: "on_hopper", targets: Targets::Hopper, run };
+        let checked = |device: &str| {
+            let device = driver::Device::simulated(device.parse().unwrap()).unwrap();
+            check(&family, 0, 1, &Machines::Device(device), &mut Bars::new(true))
+        };
+        let outcome = checked("sm_80");
+        assert!(verdict(std::slice::from_ref(&outcome)).is_ok());
+        assert_eq!(
+            to_json(std::slice::from_ref(&outcome))[0]["skipped"],
+            "no kernels for sm_80, expected sm_90a"
+        );
+        let mut table = Vec::new();
+        print_table("a device", &[outcome], &mut table).unwrap();
+        let table = String::from_utf8(table).unwrap();
+        assert!(
+            table.ends_with("\non_hopper              skipped: no kernels for sm_80, expected sm_90a\n"),
+            "{table}"
+        );
+        let failure = verdict(&[checked("sm_90a")]).unwrap_err();
+        assert!(matches!(&failure, Failure::Check(text) if text.ends_with("it ran")));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use rorqual_ptx::instruction::{Guard, Instruction};
 use rorqual_ptx::modifier::Modifier;
 use rorqual_ptx::module::{Directive, Linkage, Module, Pointer, Position, Statement, Version};
 use rorqual_ptx::operand::{Label, Operand, Register, SpecialRegister, Symbol};
-use rorqual_ptx::table;
+use rorqual_ptx::table::{self, Control, Opcode};
 use rorqual_ptx::target::Target;
 use rorqual_ptx::types::{Space, Type};
 use rorqual_ptx::verify::{VERSIONS, Verified, verify};
@@ -40,6 +40,9 @@ pub struct Header {
     pub min_ctas_per_multiprocessor: Option<u32>,
     /// Registers of a thread at the start; roles move them with [`Builder::set_registers`], which needs this.
     pub registers: Option<u32>,
+    /// Whether the kernel may start before the one before it has ended. It then executes `griddepcontrol.wait` before it
+    /// touches memory that others write or read.
+    pub dependent_launch: bool,
 }
 
 impl Header {
@@ -55,6 +58,7 @@ impl Header {
             cluster: None,
             min_ctas_per_multiprocessor: None,
             registers: None,
+            dependent_launch: false,
         }
     }
 
@@ -62,6 +66,13 @@ impl Header {
     #[must_use]
     pub fn registers(self, registers: u32) -> Self {
         Self { registers: Some(registers), ..self }
+    }
+
+    /// The same for a kernel that may start before the one before it in the stream has ended (programmatic dependent
+    /// launch), and that executes `griddepcontrol.wait`.
+    #[must_use]
+    pub fn dependent_launch(self) -> Self {
+        Self { dependent_launch: true, ..self }
     }
 
     /// The same with another grid.
@@ -184,6 +195,10 @@ pub fn generate<A: Arguments>(
         );
         return Err(error(message, caller));
     }
+    if header.dependent_launch && !instructions(&module).any(waits_for_grids) {
+        let message = "a dependent launch needs `griddepcontrol.wait`, the kernel has none".to_owned();
+        return Err(error(message, caller));
+    }
     let at = |position: Position| {
         let index = (position.line as usize).checked_sub(1);
         index.and_then(|index| state.locations.get(index)).copied().unwrap_or(caller)
@@ -199,6 +214,7 @@ pub fn generate<A: Arguments>(
         threads: header.threads,
         cluster: header.cluster,
         shared_bytes: state.shared_bytes,
+        dependent_launch: header.dependent_launch,
     };
     Ok(Kernel { contract, module })
 }
@@ -207,14 +223,24 @@ pub fn generate<A: Arguments>(
 fn lowest_version(module: &Module) -> Version {
     let target = module.target;
     let architecture = target.architecture().and_then(|architecture| architecture.since(target.features));
-    let body = module.functions.iter().filter_map(|function| function.body.as_ref()).flatten();
-    let instructions = body.filter_map(|statement| match statement {
-        Statement::Instruction(instruction) => {
-            instruction.form.requirements(&instruction.modifiers).map(|since| since.version).max()
-        }
-        _ => None,
+    let versions = instructions(module).filter_map(|instruction| {
+        instruction.form.requirements(&instruction.modifiers).map(|since| since.version).max()
     });
-    instructions.chain(architecture).max().unwrap_or(VERSIONS.0).max(VERSIONS.0)
+    versions.chain(architecture).max().unwrap_or(VERSIONS.0).max(VERSIONS.0)
+}
+
+fn instructions(module: &Module) -> impl Iterator<Item = &Instruction> {
+    let body = module.functions.iter().filter_map(|function| function.body.as_ref()).flatten();
+    body.filter_map(|statement| match statement {
+        Statement::Instruction(instruction) => Some(instruction),
+        _ => None,
+    })
+}
+
+/// Whether an instruction is `griddepcontrol.wait`.
+fn waits_for_grids(instruction: &Instruction) -> bool {
+    let is_control = instruction.form.opcode == Opcode::Control(Control::Griddepcontrol);
+    is_control && instruction.modifiers.contains(&Modifier::Wait)
 }
 
 fn formal_parameter(parameter: &Parameter) -> rorqual_ptx::module::Variable {

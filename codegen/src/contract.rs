@@ -214,6 +214,10 @@ pub struct Contract {
     pub cluster: Option<[u32; 3]>,
     /// Dynamic shared memory in bytes.
     pub shared_bytes: u32,
+    /// Whether a launch may start before the one before it in the stream has ended (programmatic dependent launch): the
+    /// kernel waits for that one itself.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub dependent_launch: bool,
 }
 
 /// A target as its name, e.g. `"sm_90a"`.

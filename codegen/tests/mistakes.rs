@@ -54,6 +54,22 @@ fn what_the_target_lacks_is_named() {
 }
 
 #[test]
+fn a_dependent_launch_waits_for_the_one_before() {
+    let kernel = |action: Option<&'static str>| {
+        let header = Header::new("kernel", "spec", "sm_90".parse().expect("a target"), 32).dependent_launch();
+        generate::<NoArguments>(header, |builder, _| {
+            action.into_iter().for_each(|action| builder.emit(action, vec![]));
+        })
+    };
+    let launches = |action| kernel(Some(action)).map(|kernel| kernel.contract.dependent_launch);
+    assert_eq!(launches("griddepcontrol.wait"), Ok(true));
+    for action in [None, Some("griddepcontrol.launch_dependents")] {
+        let error = kernel(action).expect_err("a mistake");
+        assert_eq!(error.message, "a dependent launch needs `griddepcontrol.wait`, the kernel has none");
+    }
+}
+
+#[test]
 fn operands_of_the_wrong_type_are_caught_where_they_are_written() {
     let line = line!() + 3;
     let error = mistake("sm_80", 32, |builder| {

@@ -32,6 +32,16 @@ macro_rules! families {
                 }
             }
 
+            /// Whether its family has kernels for a target.
+            #[must_use]
+            pub fn serves(&self, target: Target) -> bool {
+                match self {
+                    $(Self::$family(_) => {
+                        <crate::$module $(:: $inner)* ::$family as Family>::TARGETS.serve(target)
+                    })*
+                }
+            }
+
             /// The first rule that it breaks, in words.
             ///
             /// # Errors

@@ -12,7 +12,7 @@
 //! | `mla_combine` | `latent` a multiple of 16 up to 1024 |
 //! | `cache_append`, `cache_gather` | `latent` and `rope` multiples of 8 up to 1024; in FP8 512 and 64 |
 //!
-//! These families are portable: they run on every target from sm_80 on.
+//! [`Family::TARGETS`] says where a family has kernels: most are portable and run on every target from sm_80 on.
 #![forbid(unsafe_code)]
 
 pub mod any;
@@ -36,6 +36,7 @@ pub mod rope;
 mod rows;
 pub mod rule;
 pub mod sample;
+mod targets;
 pub mod transpose;
 
 pub use any::{AnySpec, Registered};
@@ -43,6 +44,7 @@ pub use rorqual_codegen::contract;
 pub use rorqual_codegen::element::ElementType;
 pub use rorqual_codegen::{GenerateError, Kernel};
 pub use rows::ValueFormat;
+pub use targets::Targets;
 
 use crate::rule::Rule;
 use rorqual_codegen::contract::Arguments;
@@ -61,6 +63,8 @@ pub trait Family {
     type Spec: Clone + fmt::Debug + PartialEq + 'static;
     /// The arguments of a kernel.
     type Arguments: Arguments;
+    /// The targets that it has kernels for.
+    const TARGETS: Targets = Targets::Portable;
 
     /// The rules of a specialisation, in the order in which they are looked at.
     const RULES: &'static [Rule<Self::Spec>];
@@ -95,13 +99,15 @@ pub enum KernelError {
         /// The rule, and what was found.
         rule: String,
     },
-    /// The target is older than any that is served.
-    #[error("{family}: {target} is not served, expected sm_80 or later")]
+    /// The family has no kernels for the target.
+    #[error("{family}: {target} is not served, expected {expected}")]
     Target {
         /// The family.
         family: &'static str,
         /// The target.
         target: Target,
+        /// The targets that it has kernels for.
+        expected: Targets,
     },
     /// The generator made a mistake.
     #[error(transparent)]
@@ -115,8 +121,8 @@ pub enum KernelError {
 /// If the specialisation breaks a rule, the target is not served, or the generator makes a mistake.
 pub fn generate<F: Family>(spec: &F::Spec, target: Target) -> Result<Kernel, KernelError> {
     F::check(spec).map_err(|rule| KernelError::Spec { family: F::NAME, spec: format!("{spec:?}"), rule })?;
-    if target.sm < 80 || target.architecture().is_none() {
-        return Err(KernelError::Target { family: F::NAME, target });
+    if !F::TARGETS.serve(target) {
+        return Err(KernelError::Target { family: F::NAME, target, expected: F::TARGETS });
     }
     Ok(F::emit(spec, target)?)
 }

@@ -24,9 +24,9 @@ mod embedded;
 
 pub use rorqual_kernels::any::{AnySpec, ReadSpecError, Registered};
 pub use rorqual_kernels::artifact::Artifact;
-pub use rorqual_kernels::catalog::{ModelShape, Row, rows, specs_of, targets};
+pub use rorqual_kernels::catalog::{ModelShape, Row, rows, rows_for, specs_of, targets};
 pub use rorqual_kernels::cubin::{Cubin, CubinError};
-pub use rorqual_kernels::{GenerateError, KernelError, contract};
+pub use rorqual_kernels::{GenerateError, KernelError, Targets, contract};
 pub use rorqual_ptx::target::Target;
 
 use std::collections::HashMap;

@@ -49,6 +49,7 @@ const MAX_CLUSTER: u32 = 16;
 ///     threads: 1,
 ///     cluster: None,
 ///     shared_bytes: 0,
+///     dependent_launch: false,
 /// };
 ///
 /// let device = Device::simulated("sm_90a".parse().expect("a target"))?;
@@ -79,12 +80,17 @@ impl Kernel {
     pub(super) fn new(module: &Module, contract: &Contract, parameters: &[u64]) -> Result<Self> {
         check(module.device(), contract, parameters)?;
         let function = wrapped!(Module &module.inner.backend => module: Function module.function(contract))?;
-        Ok(Self { module: module.clone(), function, contract: contract.clone(), programmatic: false })
+        Ok(Self {
+            module: module.clone(),
+            function,
+            contract: contract.clone(),
+            programmatic: contract.dependent_launch,
+        })
     }
 
     /// Lets the kernel start before the one before it in the stream has ended (programmatic dependent launch): the
-    /// kernel must execute `griddepcontrol.wait` before it touches what that one writes. Without effect on the
-    /// simulator, and before sm_90.
+    /// kernel must execute `griddepcontrol.wait` before it touches what that one writes. Its contract says so first.
+    /// Without effect on the simulator, and before sm_90.
     #[must_use]
     pub const fn programmatic(mut self, programmatic: bool) -> Self {
         self.programmatic = programmatic;

@@ -157,3 +157,34 @@ fn find<'b, 'm>(
     }
     Ok(holding.find(|given| suits(&given.region)).unwrap_or(first))
 }
+
+#[cfg(all(test, feature = "cuda", feature = "sim"))]
+mod tests {
+    use super::super::contract::Contract;
+    use super::super::{Device, Module};
+
+    #[test]
+    fn a_dependent_launch_is_asked_for_where_devices_have_it() {
+        let text = ".version 7.0 .target sm_80 .address_size 64 .visible .entry nothing() { ret; }";
+        for (device, has_it) in [("sm_80", false), ("sm_90a", true)] {
+            let device = Device::simulated(device.parse().expect("a target")).expect("a device");
+            let module = Module::load(&device, text).expect("a right module");
+            for dependent_launch in [false, true] {
+                let contract = Contract {
+                    kernel: "nothing".to_owned(),
+                    spec: String::new(),
+                    target: device.target(),
+                    parameters: Vec::new(),
+                    grid: [1.into(), 1.into(), 1.into()],
+                    threads: 32,
+                    cluster: None,
+                    shared_bytes: 0,
+                    dependent_launch,
+                };
+                let kernel = module.kernel(&contract).expect("a right contract");
+                let shape = kernel.shape(&[]).expect("no arguments").expect("one CTA");
+                assert_eq!(shape.programmatic, dependent_launch && has_it, "{device}");
+            }
+        }
+    }
+}

@@ -58,7 +58,7 @@ mod pinned;
 mod raw;
 mod shape;
 #[cfg(feature = "sim")]
-mod sim;
+pub(crate) mod sim;
 mod stream;
 mod tensor_map;
 

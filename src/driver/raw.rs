@@ -109,6 +109,7 @@ mod tests {
             threads: 4,
             cluster: None,
             shared_bytes: 0,
+            dependent_launch: false,
         };
         let module = Module::load(&device, NEGATE).expect("a right module");
         (device.stream().expect("a stream"), module.kernel(&contract).expect("a right contract"))

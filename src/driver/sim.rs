@@ -308,7 +308,11 @@ impl Stream {
 }
 
 /// The map as the simulator reads it.
-fn encode(map: &TensorMap) -> Result<tensor_map::TensorMap, ArgumentError> {
+///
+/// # Errors
+///
+/// If it breaks a rule of tensor maps.
+pub(crate) fn encode(map: &TensorMap) -> Result<tensor_map::TensorMap, ArgumentError> {
     let element = match map.element {
         ElementType::Bf16 => tensor_map::ElementType::Bf16,
         ElementType::F16 => tensor_map::ElementType::F16,

@@ -34,8 +34,28 @@ pub mod transpose;
 
 use crate::verify::compare::Mismatch;
 use crate::verify::random::Random;
+use rorqual_kernels::attention::append::CacheAppend;
+use rorqual_kernels::attention::combine::MlaCombine;
+use rorqual_kernels::attention::decode::MlaDecode;
+use rorqual_kernels::attention::gather::CacheGather;
+use rorqual_kernels::attention::prefill::MlaPrefill;
 use rorqual_kernels::contract::Argument;
-use rorqual_kernels::{AnySpec, Kernel, KernelError};
+use rorqual_kernels::copy::CopyRows;
+use rorqual_kernels::embedding::Embedding;
+use rorqual_kernels::gemm::router::Router;
+use rorqual_kernels::gemm::{Bf16Gemm, Fp8Gemm};
+use rorqual_kernels::moe::combine::Combine;
+use rorqual_kernels::moe::gate::Gate;
+use rorqual_kernels::moe::layout::Layout;
+use rorqual_kernels::moe::permute::Permute;
+use rorqual_kernels::moe::swiglu::Swiglu;
+use rorqual_kernels::norm::RmsNorm;
+use rorqual_kernels::quant::{Dequantize128x128, Quantize1x128, Quantize128x128};
+use rorqual_kernels::residual::Residual;
+use rorqual_kernels::rope::Rope;
+use rorqual_kernels::sample::{Argmax, Sample};
+use rorqual_kernels::transpose::QuantizeTranspose;
+use rorqual_kernels::{AnySpec, Kernel, KernelError, Registered, Targets};
 use rorqual_ptx::target::Target;
 use thiserror::Error;
 
@@ -44,7 +64,8 @@ pub trait Machine {
     /// What kernels are generated for.
     fn target(&self) -> Target;
 
-    /// New memory with these bytes.
+    /// New memory with these bytes and nothing behind them. Its address is a multiple of 256, on simulated devices of 512:
+    /// a tensor map may start there.
     ///
     /// # Errors
     /// If there is no room.
@@ -105,34 +126,43 @@ pub struct Passed {
 pub struct Family {
     /// Its name.
     pub name: &'static str,
+    /// The targets of the machines that its cases run on.
+    pub targets: Targets,
     /// Draws a case and runs it.
     pub run: fn(&mut Random, &mut dyn Machine) -> Result<Passed, Failure>,
 }
 
+impl Family {
+    /// The cases of a family of the register.
+    const fn of<F: Registered>(run: fn(&mut Random, &mut dyn Machine) -> Result<Passed, Failure>) -> Self {
+        Self { name: F::NAME, targets: F::TARGETS, run }
+    }
+}
+
 /// Every family.
 pub const FAMILIES: &[Family] = &[
-    Family { name: "rms_norm", run: norm::run },
-    Family { name: "copy_rows", run: copy::run },
-    Family { name: "gemm_bf16", run: gemm::run_bf16 },
-    Family { name: "gemm_fp8", run: gemm::run_fp8 },
-    Family { name: "router", run: gemm::run_router },
-    Family { name: "quantize_1x128", run: quant::run_1x128 },
-    Family { name: "quantize_128x128", run: quant::run_128x128 },
-    Family { name: "dequantize_128x128", run: quant::run_dequantize },
-    Family { name: "quantize_transpose", run: transpose::run },
-    Family { name: "embedding", run: embedding::run },
-    Family { name: "residual", run: residual::run },
-    Family { name: "moe_gate", run: moe::gate::run },
-    Family { name: "moe_layout", run: moe::layout::run },
-    Family { name: "moe_permute", run: moe::permute::run },
-    Family { name: "moe_swiglu", run: moe::swiglu::run },
-    Family { name: "moe_combine", run: moe::combine::run },
-    Family { name: "argmax", run: sample::run_argmax },
-    Family { name: "sample", run: sample::run_sample },
-    Family { name: "rope", run: rope::run },
-    Family { name: "cache_append", run: cache::run_append },
-    Family { name: "cache_gather", run: cache::run_gather },
-    Family { name: "mla_decode", run: mla_decode::run },
-    Family { name: "mla_combine", run: mla_combine::run },
-    Family { name: "mla_prefill", run: mla_prefill::run },
+    Family::of::<RmsNorm>(norm::run),
+    Family::of::<CopyRows>(copy::run),
+    Family::of::<Bf16Gemm>(gemm::run_bf16),
+    Family::of::<Fp8Gemm>(gemm::run_fp8),
+    Family::of::<Router>(gemm::run_router),
+    Family::of::<Quantize1x128>(quant::run_1x128),
+    Family::of::<Quantize128x128>(quant::run_128x128),
+    Family::of::<Dequantize128x128>(quant::run_dequantize),
+    Family::of::<QuantizeTranspose>(transpose::run),
+    Family::of::<Embedding>(embedding::run),
+    Family::of::<Residual>(residual::run),
+    Family::of::<Gate>(moe::gate::run),
+    Family::of::<Layout>(moe::layout::run),
+    Family::of::<Permute>(moe::permute::run),
+    Family::of::<Swiglu>(moe::swiglu::run),
+    Family::of::<Combine>(moe::combine::run),
+    Family::of::<Argmax>(sample::run_argmax),
+    Family::of::<Sample>(sample::run_sample),
+    Family::of::<Rope>(rope::run),
+    Family::of::<CacheAppend>(cache::run_append),
+    Family::of::<CacheGather>(cache::run_gather),
+    Family::of::<MlaDecode>(mla_decode::run),
+    Family::of::<MlaCombine>(mla_combine::run),
+    Family::of::<MlaPrefill>(mla_prefill::run),
 ];

@@ -75,7 +75,7 @@ impl Case {
             Some((draws, stream)) => Random::forked(self.seed, draws, stream),
         };
         let mut ran = Ran::new();
-        let mut simulated = match Simulated::draw(&mut random) {
+        let mut simulated = match Simulated::draw(&mut random, family.targets) {
             Ok(simulated) => simulated,
             Err(error) => return Ran { result: Err(error.into()), ..ran },
         };

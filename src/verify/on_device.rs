@@ -22,11 +22,16 @@ impl OnDevice {
     /// # Errors
     /// If the device is older than every target of the catalog, or has no stream to give.
     pub fn new(device: &Device) -> Result<Self, MachineError> {
-        let targets: Vec<Target> = catalog::targets().collect();
-        let target = Target::best_for(device.target(), &targets)
+        let target = target_for(device)
             .ok_or_else(|| MachineError::Wrong(format!("there are no kernels for {}", device.target())))?;
         Ok(Self { stream: device.stream()?, target, buffers: Vec::new() })
     }
+}
+
+/// The target of the kernels that a device runs: of those of the catalog the best for it, if there is one.
+#[must_use]
+pub fn target_for(device: &Device) -> Option<Target> {
+    Target::best_for(device.target(), &catalog::targets().collect::<Vec<_>>())
 }
 
 impl From<Error> for MachineError {
@@ -81,11 +86,11 @@ mod tests {
 
     #[test]
     fn a_device_runs_the_cases() {
-        for target in ["sm_80", "sm_86"] {
-            let device = Device::simulated(target.parse().unwrap()).unwrap();
-            for family in FAMILIES {
+        for (device, target) in [("sm_80", "sm_80"), ("sm_86", "sm_80"), ("sm_90a", "sm_90a")] {
+            let device = Device::simulated(device.parse().unwrap()).unwrap();
+            for family in FAMILIES.iter().filter(|family| family.targets.serve(target.parse().unwrap())) {
                 let mut machine = OnDevice::new(&device).unwrap();
-                assert_eq!(machine.target().to_string(), "sm_80");
+                assert_eq!(machine.target().to_string(), target);
                 let passed = (family.run)(&mut Random::new(1), &mut machine);
                 assert!(passed.is_ok(), "{}: {passed:?}", family.name);
             }

@@ -26,7 +26,7 @@ pub struct Rules {
 
 impl Rules {
     /// Changes specialisations and those of their families that ship, and generates the kernels of up to `most` that no
-    /// rule refuses, for one of the targets each.
+    /// rule refuses, for one of the targets each; all these families serve all of them.
     ///
     /// # Errors
     /// If there is no kernel of a specialisation that obeys the rules.

@@ -2,8 +2,9 @@
 
 use super::random::Random;
 use super::{Machine, MachineError};
-use rorqual_kernels::Kernel;
+use crate::driver::sim::encode;
 use rorqual_kernels::contract::{Argument, Contract};
+use rorqual_kernels::{Kernel, Targets};
 use rorqual_ptx::target::Target;
 use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Outcome, Precision, Verdict};
 use std::fmt;
@@ -11,14 +12,16 @@ use std::fmt;
 /// Multiprocessors that a simulated device claims to have.
 const MULTIPROCESSORS: u32 = 4;
 
-/// The targets that machines are drawn from: one of each generation whose tensor cores families or the simulator tell
-/// apart.
+/// The targets that machines of a family are drawn from: of one of each generation whose tensor cores families or the
+/// simulator tell apart, those that the family serves.
 ///
 /// # Panics
 /// Never: they are targets.
 #[must_use]
-pub fn targets() -> [Target; 4] {
-    ["sm_80", "sm_89", "sm_90a", "sm_120"].map(|name| Target::from_name(name).expect("a target"))
+pub fn targets(served: Targets) -> Vec<Target> {
+    let generations = ["sm_80", "sm_89", "sm_90a", "sm_120"];
+    let generations = generations.map(|name| Target::from_name(name).expect("a target"));
+    generations.into_iter().filter(|target| served.serve(*target)).collect()
 }
 
 /// A simulated GPU.
@@ -39,13 +42,13 @@ impl Simulated {
         Ok(Self { device, target })
     }
 
-    /// GPUs of every target that is drawn from, in both precisions, each under some schedules.
+    /// GPUs of every target that machines of a family are drawn from, in both precisions, each under some schedules.
     ///
     /// # Errors
     /// Never in practice: every target is simulated.
-    pub fn every(schedules: u64) -> Result<Vec<Self>, MachineError> {
+    pub fn every(schedules: u64, served: Targets) -> Result<Vec<Self>, MachineError> {
         let mut machines = Vec::new();
-        for target in targets() {
+        for target in targets(served) {
             for precision in [Precision::Exact, Precision::Hardware] {
                 for seed in 0..schedules {
                     let perturb_approximations = seed % 2 == 1;
@@ -58,12 +61,12 @@ impl Simulated {
         Ok(machines)
     }
 
-    /// A GPU whose target, precision, schedule and errors of approximations are drawn.
+    /// A GPU that a family serves: its target, precision, schedule and errors of approximations are drawn.
     ///
     /// # Errors
     /// Never in practice: every target that is drawn is simulated.
-    pub fn draw(random: &mut Random) -> Result<Self, MachineError> {
-        let target = random.pick(&targets());
+    pub fn draw(random: &mut Random, served: Targets) -> Result<Self, MachineError> {
+        let target = random.pick(&targets(served));
         let options = Options {
             seed: random.bits(),
             precision: if random.one_in(2) { Precision::Exact } else { Precision::Hardware },
@@ -107,9 +110,10 @@ impl Simulated {
                 Argument::U32(value) => rorqual_sim::Argument::from(*value),
                 Argument::F32(value) => rorqual_sim::Argument::from(*value),
                 Argument::TensorMap(map) => {
-                    return Err(MachineError::Inconclusive(format!(
-                        "tensor map {map:?} is not supported here"
-                    )));
+                    let map = encode(map).map_err(|error| {
+                        MachineError::Wrong(format!("argument of {}: {error}", contract.kernel))
+                    })?;
+                    rorqual_sim::Argument::from(&map)
                 }
             });
         }
@@ -156,5 +160,22 @@ impl Machine for Simulated {
                 })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machines_are_those_that_a_family_serves() {
+        let hopper: Target = "sm_90a".parse().unwrap();
+        assert_eq!(targets(Targets::Portable).len(), 4);
+        assert_eq!(targets(Targets::Hopper), [hopper]);
+        let drawn = |seed, served| Simulated::draw(&mut Random::new(seed), served).unwrap().target();
+        assert!((0..20).all(|seed| drawn(seed, Targets::Hopper) == hopper));
+        assert!((0..20).any(|seed| drawn(seed, Targets::Portable) != hopper));
+        let every = Simulated::every(2, Targets::Hopper).unwrap();
+        assert!(every.len() == 4 && every.iter().all(|machine| machine.target() == hopper));
     }
 }

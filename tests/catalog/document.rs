@@ -1,4 +1,4 @@
-//! `docs/kernels.md`: every row of the catalog for every target, and what ptxas made of it.
+//! `docs/kernels.md`: every row of the catalog for every target that it serves, and what ptxas made of it.
 //!
 //! `RORQUAL_PTXAS=/path/to/ptxas BLESS=1 cargo test -p rorqual --test catalog` assembles everything and writes the page;
 //! without `BLESS` it assembles everything and compares. Without ptxas the page must list exactly the kernels of the
@@ -27,15 +27,17 @@ Written by `RORQUAL_PTXAS=/path/to/ptxas BLESS=1 cargo test -p rorqual --test ca
 
 /// A kernel to assemble.
 struct Kernel {
+    /// The index of its row.
+    row: usize,
     artifact: Artifact,
     instructions: usize,
 }
 
-fn kernel(row: &Row, target: Target) -> Kernel {
-    let kernel = row.spec.generate(target).expect("a row of the catalog");
+fn kernel((row, Row { spec, .. }): (usize, &Row), target: Target) -> Kernel {
+    let kernel = spec.generate(target).expect("a row of the catalog");
     let statements = kernel.module.functions.iter().filter_map(|function| function.body.as_ref()).flatten();
     let instructions = statements.filter(|statement| matches!(statement, Statement::Instruction(_))).count();
-    Kernel { artifact: Artifact::from(&kernel), instructions }
+    Kernel { row, artifact: Artifact::from(&kernel), instructions }
 }
 
 /// The line of a kernel but for what ptxas says.
@@ -61,8 +63,11 @@ fn listed(page: &str) -> BTreeMap<String, String> {
 #[test]
 fn the_page_lists_the_catalog() {
     let rows = rows();
-    let of_row = |row| targets().map(move |target| kernel(row, target));
-    let kernels: Vec<Kernel> = rows.iter().flat_map(of_row).collect();
+    let of_row = |row: (usize, &Row)| {
+        let served = targets().filter(|target| row.1.spec.serves(*target));
+        served.map(|target| kernel(row, target)).collect::<Vec<_>>()
+    };
+    let kernels: Vec<Kernel> = rows.iter().enumerate().flat_map(of_row).collect();
     let directory = tempfile::tempdir().expect("a directory");
     // Only what is named: a ptxas that happens to be installed is not asked.
     let named = Search::with(|variable| (variable == VARIABLE).then(|| std::env::var_os(VARIABLE))?).ptxas;
@@ -110,7 +115,6 @@ fn timeless(line: &str) -> String {
 fn page(rows: &[Row], kernels: &[Kernel], assembled: &[(Assembled, u128)], before: &str) -> String {
     let before: BTreeMap<String, &str> = before.lines().map(|line| (timeless(line), line)).collect();
     let mut page = HEAD.to_owned();
-    let per_row = targets().count();
     let mut families: Vec<&str> = Vec::new();
     for row in rows {
         if !families.contains(&row.spec.family()) {
@@ -118,17 +122,16 @@ fn page(rows: &[Row], kernels: &[Kernel], assembled: &[(Assembled, u128)], befor
         }
     }
     for family in families {
-        let of_family = || (0..rows.len()).filter(|index| rows[*index].spec.family() == family);
+        let of_family = |row: &Row| row.spec.family() == family;
         let mut line = |text: String| writeln!(page, "{text}").expect("a string grows");
         line(format!("\n## `{family}`\n"));
-        for index in of_family() {
-            let Row { spec, reason, models } = &rows[index];
+        for Row { spec, reason, models } in rows.iter().filter(|row| of_family(row)) {
             line(format!("- {}: {reason}\n  `{}`", models.join(", "), spec.to_json()));
         }
         line("\n| kernel | target | registers | shared | instructions | assembly | text |".to_owned());
         line("|---|---|--:|--:|--:|--:|---|".to_owned());
-        for at in of_family().flat_map(|index| index * per_row..(index + 1) * per_row) {
-            let (kernel, (Assembled { report, .. }, milliseconds)) = (&kernels[at], &assembled[at]);
+        let made = kernels.iter().zip(assembled).filter(|(kernel, _)| of_family(&rows[kernel.row]));
+        for (kernel, (Assembled { report, .. }, milliseconds)) in made {
             let (name, hash) = known_columns(kernel);
             let shared = kernel.artifact.contract.shared_bytes + report.static_shared_bytes;
             let registers = report.registers;

@@ -1,6 +1,6 @@
-//! What feature `aot` embeds: machine code of every row for the very architecture, as ptxas makes it.
+//! What feature `aot` embeds: machine code of every row of an architecture for that very one, as ptxas makes it.
 
-use rorqual::catalog::{Catalog, embedded, embedded_targets, rows};
+use rorqual::catalog::{Catalog, embedded, embedded_targets, rows_for};
 use rorqual_kernels::assemble::{Assembler, Search};
 use rorqual_kernels::parallel::in_parallel;
 
@@ -10,7 +10,8 @@ fn every_row_has_machine_code_of_its_architecture() {
     assert!(!targets.is_empty(), "a build for no architecture embeds nothing that could be tested");
     for target in targets {
         let mut bytes = 0;
-        for row in rows() {
+        let rows = rows_for(target);
+        for row in &rows {
             let artifact = embedded(&row.spec, target).expect("a row that is embedded");
             let name = &artifact.contract.kernel;
             let cubin = artifact.cubin.unwrap_or_else(|| panic!("{name} has no machine code"));
@@ -23,7 +24,7 @@ fn every_row_has_machine_code_of_its_architecture() {
             assert!(cubin.functions().contains(name), "{name}: {cubin:?}");
             bytes += code.len();
         }
-        println!("{target}: {} kernels, {bytes} bytes of machine code", rows().len());
+        println!("{target}: {} kernels, {bytes} bytes of machine code", rows.len());
     }
 }
 
@@ -34,7 +35,7 @@ fn it_is_what_ptxas_makes_of_the_text() {
     let directory = tempfile::tempdir().unwrap();
     let assembler = Assembler::new(&ptxas, directory.path()).unwrap();
     let target = embedded_targets().last().expect("an architecture");
-    let artifacts: Vec<_> = rows().iter().filter_map(|row| embedded(&row.spec, target)).collect();
+    let artifacts: Vec<_> = rows_for(target).iter().filter_map(|row| embedded(&row.spec, target)).collect();
     for (artifact, assembled) in
         artifacts.iter().zip(in_parallel(&artifacts, |artifact| assembler.assemble(artifact)))
     {
@@ -46,7 +47,7 @@ fn it_is_what_ptxas_makes_of_the_text() {
 fn only_what_is_embedded_has_it() {
     let catalog = Catalog::new();
     let target = embedded_targets().last().expect("an architecture");
-    assert!(catalog.kernel(&rows()[0].spec, target).unwrap().cubin.is_some());
+    assert!(catalog.kernel(&rows_for(target)[0].spec, target).unwrap().cubin.is_some());
     if cfg!(feature = "jit") {
         assert!(catalog.kernel(&crate::uncommon(336), target).unwrap().cubin.is_none());
     }

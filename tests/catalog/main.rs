@@ -35,7 +35,7 @@ fn what_is_embedded_is_what_is_generated() {
     for target in targets() {
         for row in rows() {
             let stored = embedded(&row.spec, target);
-            if embedded_targets().any(|embedded| embedded == target) {
+            if row.spec.serves(target) && embedded_targets().any(|embedded| embedded == target) {
                 let fresh = Artifact::from(&row.spec.generate(target).expect("a row"));
                 let stored = stored.map(|stored| Artifact { cubin: None, ..stored });
                 assert_eq!(stored, Some(fresh), "{:?} for {target}", row.spec);

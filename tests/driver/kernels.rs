@@ -4,6 +4,9 @@ use crate::programs::{self, contract, kernel, parameter, pointer, saxpy, saxpy_a
 use crate::{devices, hopper_devices, simulated, target};
 use rorqual::driver::contract::{Access, Argument, ParameterKind, SwizzleMode, TensorMap};
 use rorqual::driver::{Device, ElementType, SimulatorOptions};
+use rorqual::verify::on_device::OnDevice;
+use rorqual::verify::simulated::Simulated;
+use rorqual::verify::{Machine, MachineError};
 
 #[test]
 fn tails_are_computed_and_nothing_more() {
@@ -116,6 +119,37 @@ fn tensor_maps_move_boxes() {
         let at = |row: usize, column: usize| if column < 10 { values[row * 16 + column] } else { 0.0 };
         let expected: Vec<f32> = (1..5).flat_map(|row| (4..12).map(move |column| at(row, column))).collect();
         assert_eq!(stream.download(&out).expect("results"), expected, "{device}");
+    }
+}
+
+#[test]
+fn machines_of_cases_take_tensor_maps() {
+    let parameters =
+        vec![parameter("map", ParameterKind::TensorMap), pointer("out", ElementType::F32, Access::Out)];
+    let mut contract = contract("tile", parameters, 1.into(), 1);
+    contract.target = target("sm_90a");
+    let module = rorqual_ptx::verify::verify(rorqual_ptx::parse(programs::TILE).expect("PTX"));
+    let kernel = rorqual_kernels::Kernel { contract, module: module.expect("a right module") };
+    let simulator = Simulated::new(target("sm_90a"), SimulatorOptions::default()).expect("a machine");
+    let mut machines: Vec<Box<dyn Machine>> = vec![Box::new(simulator)];
+    for device in hopper_devices() {
+        machines.push(Box::new(OnDevice::new(&device).expect("a machine")));
+    }
+    for machine in &mut machines {
+        let values: Vec<u8> = (0..6 * 16).flat_map(|at| (at as f32).to_le_bytes()).collect();
+        let (tensor, out) =
+            (machine.upload(&values).expect("room"), machine.upload(&[0xa5; 128]).expect("room"));
+        let mut map = tile_map(tensor);
+        let arguments =
+            |map: &TensorMap| [Argument::TensorMap(Box::new(map.clone())), Argument::Address(out)];
+        machine.run(&kernel, &arguments(&map)).expect("a right launch");
+        let first_row = machine.download(out, 32).expect("results");
+        // Row 1 from column 4 on, and zeros from column 10 on.
+        assert_eq!(first_row[..24], values[80..104]);
+        assert_eq!(first_row[24..], [0; 8]);
+        map.strides_bytes[0] = 72;
+        let error = machine.run(&kernel, &arguments(&map)).expect_err("a stride that no map has");
+        assert!(matches!(&error, MachineError::Wrong(words) if words.contains("72")), "{error:?}");
     }
 }
 

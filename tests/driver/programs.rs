@@ -129,6 +129,7 @@ pub fn contract(kernel: &str, parameters: Vec<Parameter>, ctas: Extent, threads:
         threads,
         cluster: None,
         shared_bytes: 0,
+        dependent_launch: false,
     }
 }
 

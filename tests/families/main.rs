@@ -2,7 +2,7 @@
 //!
 //! `RORQUAL_CASES` is how many cases a family gets, `RORQUAL_SEED` the seed of the first, `RORQUAL_FAMILY` the one
 //! family to run. A case draws the target, the precision and the schedule of its machine; with `RORQUAL_ALL=1` it runs
-//! on every target, in both precisions, under three schedules each.
+//! on every target of the family, in both precisions, under three schedules each.
 //!
 //! The specialisations of the cases are then changed at random: each rule of the family must refuse some of what comes
 //! of it, and what no rule refuses must have a kernel.
@@ -40,17 +40,17 @@ struct Checked {
     specs: Vec<AnySpec>,
 }
 
-fn every_machine() -> Vec<Simulated> {
-    Simulated::every(SCHEDULES).expect("simulated targets")
+fn every_machine(family: &Family) -> Vec<Simulated> {
+    Simulated::every(SCHEDULES, family.targets).expect("simulated targets")
 }
 
 /// Runs the case of a seed, which draws the machine, shapes and values, on that machine or on every one.
 fn run(family: &Family, seed: u64) -> Result<Passed, String> {
     let mut random = Random::new(seed);
-    let drawn = Simulated::draw(&mut random).map_err(|error| error.to_string())?;
+    let drawn = Simulated::draw(&mut random, family.targets).map_err(|error| error.to_string())?;
     let machines = match std::env::var_os("RORQUAL_ALL") {
         None => vec![drawn],
-        Some(_) => every_machine(),
+        Some(_) => every_machine(family),
     };
     let run = |mut machine: Simulated| {
         (family.run)(&mut random.clone(), &mut machine).map_err(|error| format!("{machine}: {error}"))
@@ -64,7 +64,7 @@ fn check(family: &Family, first: u64, count: u64) -> Result<Checked, String> {
     let passed = run_all(family, first, count)?;
     let worst = passed.iter().map(|passed| passed.worst).fold(0.0, f64::max);
     let specs: Vec<AnySpec> = passed.into_iter().flat_map(|passed| passed.specs).collect();
-    let exercise = || Rules::exercise(&specs, &targets(), KERNELS, &mut Random::new(first));
+    let exercise = || Rules::exercise(&specs, &targets(family.targets), KERNELS, &mut Random::new(first));
     let rules = catch_unwind(exercise)
         .map_err(|_| format!("{}: a changed specialisation panicked", family.name))?
         .map_err(|error| format!("a changed specialisation: {error}"))?;
@@ -110,12 +110,13 @@ fn families_agree_with_the_reference() {
     let (first, count) = (number("RORQUAL_SEED", 0), number("RORQUAL_CASES", 100));
     let only = std::env::var("RORQUAL_FAMILY").ok();
     let everywhere = std::env::var_os("RORQUAL_ALL").is_some();
-    let machines = if everywhere { format!(" on {} machines", every_machine().len()) } else { String::new() };
     let chosen = FAMILIES.iter().filter(|family| only.as_deref().is_none_or(|only| only == family.name));
     let mut failures = Vec::new();
     let mut seen = BTreeSet::new();
     for family in chosen {
         let start = Instant::now();
+        let machines =
+            if everywhere { format!(" on {} machines", every_machine(family).len()) } else { String::new() };
         match check(family, first, count) {
             Ok(Checked { worst, rules, specs }) => {
                 println!(

@@ -25,8 +25,9 @@ impl Bench {
     fn new(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("rorqual-assemble-{name}-{}", std::process::id()));
         let assembler = Assembler::new(Path::new(STAND_IN), &directory).unwrap();
-        let row = catalog::rows().remove(0);
-        let artifact = Artifact::from(&row.spec.generate("sm_80".parse().unwrap()).unwrap());
+        let target = "sm_80".parse().unwrap();
+        let row = catalog::rows_for(target).remove(0);
+        let artifact = Artifact::from(&row.spec.generate(target).unwrap());
         Self { directory, assembler, artifact }
     }
 
