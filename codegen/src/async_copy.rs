@@ -1,6 +1,7 @@
 //! Copies from global to shared memory that run behind the thread (PTX ISA 9.7.10.25, `cp.async`; sm_80).
 
 use crate::builder::Builder;
+use crate::mbarrier::Mbarrier;
 use crate::pointer::{Global, Pointer, Shared};
 use crate::value::{Predicate, Value};
 use rorqual_ptx::operand::Operand;
@@ -56,5 +57,12 @@ impl Builder {
     #[track_caller]
     pub fn wait_copies(&self, groups: u32) {
         self.emit("cp.async.wait_group", vec![Operand::int(i64::from(groups))]);
+    }
+
+    /// Arrives at a barrier when all copies that the thread has started are over; the barrier counts on it as on an
+    /// arrival of the thread (PTX ISA 9.7.15.16.12).
+    #[track_caller]
+    pub fn arrive_when_copied(&self, barrier: Mbarrier<'_>) {
+        self.emit("cp.async.mbarrier.arrive.noinc.shared.b64", vec![barrier.pointer().operand()]);
     }
 }

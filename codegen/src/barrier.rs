@@ -20,6 +20,13 @@ impl Builder {
         self.emit("bar.sync", vec![Operand::int(i64::from(id)), Operand::int(i64::from(threads))]);
     }
 
+    /// As [`sync_named`](Self::sync_named), at a barrier that is known only when the kernel runs.
+    #[track_caller]
+    pub fn sync_barrier(&self, id: Value<'_, u32>, threads: u32) {
+        self.require(threads.is_multiple_of(32) && threads > 0, || format!("{threads} threads: whole warps"));
+        self.emit("bar.sync", vec![id.operand(), Operand::int(i64::from(threads))]);
+    }
+
     /// Arrives at barrier `id` without waiting for the `threads` threads in all.
     #[track_caller]
     pub fn arrive_named(&self, id: u32, threads: u32) {
@@ -49,9 +56,28 @@ impl Builder {
         self.emit("fence.proxy.async.shared::cta", vec![]);
     }
 
+    /// Orders accesses to global memory through addresses before asynchronous copies that read or write it.
+    #[track_caller]
+    pub fn fence_async_global(&self) {
+        self.emit("fence.proxy.async.global", vec![]);
+    }
+
     /// The CTA's rank in its cluster.
     #[track_caller]
     pub fn cluster_rank(&self) -> Value<'_, u32> {
         self.special(rorqual_ptx::operand::SpecialRegister::ClusterCtarank)
+    }
+
+    /// Waits for the kernels before this one, if it was launched to start while they still run; else it does nothing
+    /// (PTX ISA 9.7.15.14; sm_90).
+    #[track_caller]
+    pub fn wait_for_earlier_kernels(&self) {
+        self.emit("griddepcontrol.wait", vec![]);
+    }
+
+    /// Lets the kernel behind this one start, as far as it does not wait for this one to end.
+    #[track_caller]
+    pub fn let_next_kernel_start(&self) {
+        self.emit("griddepcontrol.launch_dependents", vec![]);
     }
 }

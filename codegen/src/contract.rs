@@ -118,6 +118,8 @@ pub enum Extent {
     Minimum(Box<Self>, Box<Self>),
     /// So many CTAs a multiprocessor.
     PerMultiprocessor(u32),
+    /// Clusters of so many CTAs that the multiprocessors hold, each a CTA; at least one.
+    Clusters(u32),
 }
 
 impl Extent {
@@ -168,6 +170,7 @@ impl Extent {
                 a.evaluate(value, multiprocessors)?.min(b.evaluate(value, multiprocessors)?)
             }
             Self::PerMultiprocessor(ctas) => u64::from(*ctas) * u64::from(multiprocessors),
+            Self::Clusters(ctas) => u64::from(multiprocessors / (*ctas).max(1)).max(1),
         })
     }
 }
@@ -188,6 +191,7 @@ impl fmt::Display for Extent {
             Self::Sum(a, b) => write!(f, "({a} + {b})"),
             Self::Minimum(a, b) => write!(f, "min({a}, {b})"),
             Self::PerMultiprocessor(ctas) => write!(f, "{ctas} * multiprocessors"),
+            Self::Clusters(ctas) => write!(f, "multiprocessors / {ctas}"),
         }
     }
 }

@@ -96,14 +96,21 @@ impl<'k> Mbarrier<'k> {
     #[track_caller]
     pub fn wait(self, parity: Value<'k, u32>) {
         let builder = self.address.builder();
+        let over = Predicate::fresh(builder);
         builder.repeat_while(
             || {
-                let done = Predicate::fresh(builder);
-                let operands = vec![done.operand(), self.address.operand(), parity.operand()];
-                builder.emit("mbarrier.try_wait.parity.shared.b64", operands);
-                !done
+                self.test(parity, over);
+                !over
             },
             || {},
         );
+    }
+
+    /// Looks whether the phase of this parity is over, and sets a predicate of the caller's, a
+    /// [new](Predicate::unset) one, to the answer.
+    #[track_caller]
+    pub fn test(self, parity: Value<'k, u32>, over: Predicate<'k>) {
+        let operands = vec![over.operand(), self.address.operand(), parity.operand()];
+        self.address.builder().emit("mbarrier.try_wait.parity.shared.b64", operands);
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::builder::Builder;
 use crate::mbarrier::{Mbarrier, Mbarriers};
-use crate::value::{Value, Variable};
+use crate::value::{Predicate, Value, Variable};
 
 /// The barriers of a ring.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,13 @@ impl<'k> Ring<'k> {
         self.cursor(0)
     }
 
+    /// The barrier that consumers of this stage release.
+    #[must_use]
+    #[track_caller]
+    pub fn empty_of(self, stage: Value<'k, u32>) -> Mbarrier<'k> {
+        self.empty.at(stage)
+    }
+
     #[track_caller]
     fn cursor(self, parity: u32) -> Cursor<'k> {
         let variable = |value: u32| self.builder.constant(value).variable();
@@ -68,37 +75,66 @@ impl<'k> Ring<'k> {
     }
 }
 
-impl<'k> Cursor<'k> {
+/// A stage in a round.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'k> {
+    ring: Ring<'k>,
+    stage: Value<'k, u32>,
+    parity: Value<'k, u32>,
+}
+
+impl<'k> Place<'k> {
     /// The stage, 0 to the number of stages.
     #[must_use]
     pub fn stage(self) -> Value<'k, u32> {
-        self.stage.peek()
+        self.stage
     }
 
     /// The barrier that the producer fills.
     #[must_use]
     #[track_caller]
     pub fn full(self) -> Mbarrier<'k> {
-        self.ring.full.at(self.stage())
+        self.ring.full.at(self.stage)
     }
 
     /// The barrier that consumers release.
     #[must_use]
     #[track_caller]
     pub fn empty(self) -> Mbarrier<'k> {
-        self.ring.empty.at(self.stage())
+        self.ring.empty.at(self.stage)
     }
 
     /// Producer: waits until the stage may be filled.
     #[track_caller]
     pub fn wait_empty(self) {
-        self.empty().wait(self.parity.peek());
+        self.empty().wait(self.parity);
     }
 
     /// Consumer: waits until the stage is filled.
     #[track_caller]
     pub fn wait_full(self) {
-        self.full().wait(self.parity.peek());
+        self.full().wait(self.parity);
+    }
+
+    /// Consumer: looks whether the stage is filled; `ready` gets the answer. What was seen in time need not be waited
+    /// for by [`wait_full_unless`](Self::wait_full_unless).
+    #[track_caller]
+    pub fn look_full(self, ready: Predicate<'k>) {
+        self.full().test(self.parity, ready);
+    }
+
+    /// Consumer: waits until the stage is filled, unless it was seen to be.
+    #[track_caller]
+    pub fn wait_full_unless(self, ready: Predicate<'k>) {
+        self.ring.builder.when(!ready, || self.wait_full());
+    }
+}
+
+impl<'k> Cursor<'k> {
+    /// Where it stands.
+    #[must_use]
+    pub fn place(self) -> Place<'k> {
+        Place { ring: self.ring, stage: self.stage.peek(), parity: self.parity.peek() }
     }
 
     /// Goes to the next stage; behind the last, to the first one with the other parity.
@@ -109,5 +145,42 @@ impl<'k> Cursor<'k> {
         let wraps = self.stage.peek().equals(self.ring.full.count());
         self.parity.set_when(wraps, self.parity.peek() ^ 1);
         self.stage.set_when(wraps, builder.constant(0));
+    }
+
+    /// Goes `steps` stages further; `body` gets the place of each, and the one behind it.
+    #[track_caller]
+    pub fn for_each_step(self, steps: u32, body: impl FnOnce(Place<'k>, Place<'k>)) {
+        self.ring.builder.for_each(0, steps, 1, |_| {
+            let here = self.take();
+            body(here, self.place());
+        });
+    }
+
+    /// The place where it stands, from which it goes to the next.
+    #[must_use]
+    #[track_caller]
+    pub fn take(self) -> Place<'k> {
+        let here = Place { ring: self.ring, stage: self.stage.get(), parity: self.parity.get() };
+        self.advance();
+        here
+    }
+
+    /// Goes through whole rounds: `body` is written once for each stage, and gets the place and the one behind it. The
+    /// stages are literals, which makes all addresses within the ring ones. The cursor must stand at the first stage,
+    /// and does again at the end.
+    #[track_caller]
+    pub fn for_each_round(self, rounds: u32, body: impl Fn(Place<'k>, Place<'k>)) {
+        let (ring, builder) = (self.ring, self.ring.builder);
+        let stages = ring.full.count();
+        builder.for_each(0, rounds, 1, |_| {
+            let (parity, other) = (self.parity.get(), self.parity.get() ^ 1);
+            let place = |index: u32| Place {
+                ring,
+                stage: builder.constant(index % stages),
+                parity: if index < stages { parity } else { other },
+            };
+            (0..stages).for_each(|stage| body(place(stage), place(stage + 1)));
+            self.parity.set(other);
+        });
     }
 }

@@ -4,7 +4,7 @@ use crate::builder::Builder;
 use crate::contract::{Argument, ParameterKind, ParameterType, SwizzleMode, TensorMap};
 use crate::element::{Element, ElementType};
 use crate::mbarrier::Mbarrier;
-use crate::pointer::{Pointer, Shared};
+use crate::pointer::{Global, Pointer, Shared};
 use crate::value::Value;
 use rorqual_ptx::operand::{Base, Operand};
 
@@ -101,7 +101,7 @@ impl Builder {
     }
 
     /// As [`copy_tensor_to_shared`](Self::copy_tensor_to_shared), to the same place in every CTA of the cluster whose
-    /// bit is set in `mask`; each one's own barrier gets the bytes.
+    /// bit is set in `ctas`; each one's own barrier gets the bytes.
     #[track_caller]
     pub fn multicast_tensor<T>(
         &self,
@@ -109,8 +109,9 @@ impl Builder {
         map: TensorMapAddress<'_>,
         coordinates: &[Value<'_, i32>],
         barrier: Mbarrier<'_>,
-        mask: Value<'_, crate::element::B16>,
+        ctas: u16,
     ) {
+        let mask = self.compute::<crate::element::B16>("mov.b16", &[Operand::int(i64::from(ctas))]);
         let opcode = format!(
             "cp.async.bulk.tensor.{}d.shared::cluster.global.tile.mbarrier::complete_tx::bytes\
              .multicast::cluster",
@@ -133,6 +134,19 @@ impl Builder {
         let opcode =
             format!("cp.async.bulk.tensor.{}d.global.shared::cta.tile.bulk_group", coordinates.len());
         self.emit(&opcode, vec![map.operand(coordinates), from.operand()]);
+    }
+
+    /// Copies so many bytes, a multiple of 16, from shared to global memory, both at multiples of 16 bytes. Writes by
+    /// addresses need [`fence_async_shared`](Self::fence_async_shared) before. The calling thread alone does it.
+    #[track_caller]
+    pub fn copy_bytes_to_global<T, U>(
+        &self,
+        to: Pointer<'_, Global, T>,
+        from: Pointer<'_, Shared, U>,
+        bytes: Value<'_, u32>,
+    ) {
+        let operands = vec![to.operand(), from.operand(), bytes.operand()];
+        self.emit("cp.async.bulk.global.shared::cta.bulk_group", operands);
     }
 
     /// Closes a group of copies to global memory.

@@ -629,6 +629,13 @@ impl<'k> Predicate<'k> {
         Self { builder, repr: PredicateRepr::Register { register, negated: false } }
     }
 
+    /// A new predicate, not set yet.
+    #[must_use]
+    #[track_caller]
+    pub fn unset(builder: &'k Builder) -> Self {
+        Self::fresh(builder)
+    }
+
     pub(crate) fn of_bool(builder: &'k Builder, holds: bool) -> Self {
         Self { builder, repr: PredicateRepr::Known(holds) }
     }

@@ -42,6 +42,16 @@ impl<'k, T: Held> Value<'k, T> {
     }
 }
 
+impl Value<'_, u32> {
+    /// The same value, which all lanes of the warp must hold alike: the assembler then knows that they do, and keeps
+    /// what follows from it in uniform registers.
+    #[must_use]
+    #[track_caller]
+    pub fn uniform(self) -> Self {
+        self.builder().compute("redux.sync.min.u32", &[self.operand(), Operand::int(ALL_LANES)])
+    }
+}
+
 impl<'k> Predicate<'k> {
     /// A bit for each lane of the warp: where it holds.
     #[must_use]

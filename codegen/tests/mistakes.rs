@@ -102,12 +102,19 @@ fn impossible_sizes_are_refused() {
 #[test]
 fn products_of_what_no_instruction_multiplies_are_refused() {
     let text = message("sm_90a", 128, |builder| {
-        let descriptor = builder.constant(0_u64);
+        let descriptor = builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), wgmma::Major::K);
         let sum = builder.accumulator(wgmma::ROWS);
         let element = rorqual_codegen::element::ElementType::U32;
         sum.multiply_add(element, descriptor, descriptor, builder.known(true));
     });
     assert_eq!(text, "no product of a warpgroup takes u32");
+    let text = message("sm_90a", 128, |builder| {
+        let major = wgmma::Major::Mn { next_bytes: 8192 };
+        let descriptor = builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), major);
+        let element = rorqual_codegen::element::ElementType::E4m3;
+        builder.accumulator(8).multiply_add(element, descriptor, descriptor, builder.known(true));
+    });
+    assert_eq!(text, "a product of f8e4m3 takes operands with k contiguous");
     let text = message("sm_80", 32, |builder| builder.emit("add.u32", vec![Operand::int(1)]));
     assert_eq!(text, "the operands of `add.u32` fit none of its forms");
 }

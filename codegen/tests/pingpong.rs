@@ -10,7 +10,7 @@
 
 use rorqual_codegen::contract::{Arguments, In, Out, SwizzleMode};
 use rorqual_codegen::element::{E4m3, ElementType};
-use rorqual_codegen::mma::wgmma;
+use rorqual_codegen::mma::wgmma::{self, Major};
 use rorqual_codegen::tma::{Box2d, TensorMapParameter};
 use rorqual_codegen::{Builder, Header, Kernel, generate};
 use rorqual_ptx::target::Target;
@@ -79,15 +79,25 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
             builder.for_each(builder.cta(0), TILES, CTAS, |tile| {
                 let (first_m, first_n) = ((tile % ROW_TILES) * wgmma::ROWS, (tile / ROW_TILES) * TILE_N);
                 builder.for_each(0, STEPS, 1, |step| {
-                    cursor.wait_empty();
-                    cursor.full().arrive_expecting(builder.constant(bytes));
-                    let (stage, k) = (cursor.stage(), (step * TILE_K).to_i32());
+                    cursor.place().wait_empty();
+                    cursor.place().full().arrive_expecting(builder.constant(bytes));
+                    let (stage, k) = (cursor.place().stage(), (step * TILE_K).to_i32());
                     let to = a_tiles.at(stage * (wgmma::ROWS * TILE_K));
-                    builder.copy_tensor_to_shared(to, arguments.a, &[k, first_m.to_i32()], cursor.full());
+                    builder.copy_tensor_to_shared(
+                        to,
+                        arguments.a,
+                        &[k, first_m.to_i32()],
+                        cursor.place().full(),
+                    );
                     let to = b_tiles.at(stage * (TILE_N * TILE_K));
-                    builder.copy_tensor_to_shared(to, arguments.b, &[k, first_n.to_i32()], cursor.full());
+                    builder.copy_tensor_to_shared(
+                        to,
+                        arguments.b,
+                        &[k, first_n.to_i32()],
+                        cursor.place().full(),
+                    );
                     let (to, at) = (scales.at(stage * wgmma::ROWS), [first_m.to_i32(), step.to_i32()]);
-                    builder.copy_tensor_to_shared(to, arguments.a_scales, &at, cursor.full());
+                    builder.copy_tensor_to_shared(to, arguments.a_scales, &at, cursor.place().full());
                     cursor.advance();
                 });
             });
@@ -112,13 +122,13 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
                 builder.when_else(first, || builder.sync_named(1, 256), || builder.sync_named(2, 256));
             });
             builder.for_each(0, STEPS, 1, |step| {
-                cursor.wait_full();
-                let stage = cursor.stage();
-                let a = builder.swizzled_descriptor(a_tiles.at(stage * (wgmma::ROWS * TILE_K)));
-                let b = builder.swizzled_descriptor(b_tiles.at(stage * (TILE_N * TILE_K)));
+                cursor.place().wait_full();
+                let stage = cursor.place().stage();
+                let a = builder.swizzled_descriptor(a_tiles.at(stage * (wgmma::ROWS * TILE_K)), Major::K);
+                let b = builder.swizzled_descriptor(b_tiles.at(stage * (TILE_N * TILE_K)), Major::K);
                 builder.fence_products();
-                for k in 0..u64::from(TILE_K / wgmma::K_BYTES) {
-                    partial.multiply_add(ElementType::E4m3, a + 2 * k, b + 2 * k, builder.known(k > 0));
+                for k in (0..TILE_K).step_by(wgmma::K_BYTES as usize) {
+                    partial.multiply_add(ElementType::E4m3, a.bytes(k), b.bytes(k), builder.known(k > 0));
                 }
                 builder.commit_products();
                 let b_scale = b_scales.shuffle_index(step);
@@ -128,7 +138,7 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
                 // The scales were read by addresses; the copy that overwrites them goes by the asynchronous proxy.
                 builder.fence_async_shared();
                 builder.sync_warp();
-                builder.when(builder.lane().equals(0), || cursor.empty().arrive());
+                builder.when(builder.lane().equals(0), || cursor.place().empty().arrive());
                 for ((register, value), sum) in (0..).zip(partial.registers()).zip(&sums) {
                     let (down, _) = wgmma::d_coordinate(0, register);
                     sum.add_product(value.peek(), row_scales[down as usize / 8]);

@@ -4,7 +4,7 @@
 use half::bf16;
 use rorqual_codegen::contract::{Arguments, Extent, Out, SwizzleMode};
 use rorqual_codegen::element::{Bf16, ElementType};
-use rorqual_codegen::mma::wgmma;
+use rorqual_codegen::mma::wgmma::{self, Major};
 use rorqual_codegen::tma::{Box2d, TensorMapParameter};
 use rorqual_codegen::{Builder, Header, Kernel, generate};
 use rorqual_ptx::target::Target;
@@ -57,13 +57,13 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
         builder.when(thread.equals(0), || {
             let cursor = ring.producer();
             builder.for_each(0, steps, 1, |step| {
-                cursor.wait_empty();
-                cursor.full().arrive_expecting(builder.constant(a_box.bytes() + b_box.bytes()));
+                cursor.place().wait_empty();
+                cursor.place().full().arrive_expecting(builder.constant(a_box.bytes() + b_box.bytes()));
                 let k = (step * TILE_K).to_i32();
-                let to = a_tiles.at(cursor.stage() * (wgmma::ROWS * TILE_K));
-                builder.copy_tensor_to_shared(to, arguments.a, &[k, first_m.to_i32()], cursor.full());
-                let to = b_tiles.at(cursor.stage() * (TILE_N * TILE_K));
-                builder.copy_tensor_to_shared(to, arguments.b, &[k, first_n.to_i32()], cursor.full());
+                let to = a_tiles.at(cursor.place().stage() * (wgmma::ROWS * TILE_K));
+                builder.copy_tensor_to_shared(to, arguments.a, &[k, first_m.to_i32()], cursor.place().full());
+                let to = b_tiles.at(cursor.place().stage() * (TILE_N * TILE_K));
+                builder.copy_tensor_to_shared(to, arguments.b, &[k, first_n.to_i32()], cursor.place().full());
                 cursor.advance();
             });
         });
@@ -74,16 +74,18 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
         let sum = builder.accumulator(TILE_N);
         sum.fill(0.0);
         builder.for_each(0, steps, 1, |_| {
-            cursor.wait_full();
-            let a = builder.swizzled_descriptor(a_tiles.at(cursor.stage() * (wgmma::ROWS * TILE_K)));
-            let b = builder.swizzled_descriptor(b_tiles.at(cursor.stage() * (TILE_N * TILE_K)));
+            cursor.place().wait_full();
+            let a = builder
+                .swizzled_descriptor(a_tiles.at(cursor.place().stage() * (wgmma::ROWS * TILE_K)), Major::K);
+            let b =
+                builder.swizzled_descriptor(b_tiles.at(cursor.place().stage() * (TILE_N * TILE_K)), Major::K);
             builder.fence_products();
-            for k in 0..u64::from(2 * TILE_K / wgmma::K_BYTES) {
-                sum.multiply_add(ElementType::Bf16, a + 2 * k, b + 2 * k, builder.known(true));
+            for k in (0..2 * TILE_K).step_by(wgmma::K_BYTES as usize) {
+                sum.multiply_add(ElementType::Bf16, a.bytes(k), b.bytes(k), builder.known(true));
             }
             builder.commit_products();
             builder.wait_products(0);
-            builder.when(builder.lane().equals(0), || cursor.empty().arrive());
+            builder.when(builder.lane().equals(0), || cursor.place().empty().arrive());
             cursor.advance();
         });
         let warp = builder.warp() & 3;

@@ -129,6 +129,8 @@ families! {
     MlaCombine in attention::combine as "mla_combine",
     MlaPrefill in attention::prefill as "mla_prefill",
     CopyRows in copy as "copy_rows",
+    HopperFp8Gemm in gemm::hopper as "hopper_gemm_fp8",
+    HopperBf16Gemm in gemm::hopper as "hopper_gemm_bf16",
 }
 
 /// A family of the register.

@@ -38,6 +38,7 @@ pub mod rule;
 pub mod sample;
 mod targets;
 pub mod transpose;
+pub mod tune;
 
 pub use any::{AnySpec, Registered};
 pub use rorqual_codegen::contract;

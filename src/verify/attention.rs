@@ -53,7 +53,7 @@ pub fn attend(query: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize, s
         let element = bf16::from_f64(of_column().sum::<f64>() / sum).to_f32();
         let magnitudes = of_column().map(f64::abs).sum::<f64>() / sum;
         // As of products of 16 keys, and a multiplication for each block.
-        let along_keys = (keys.len() as f64 / 16.0 + 4.0) * (OF_16_BITS + unit);
+        let along_keys = (keys.len() as f64 / 16.0 + 4.0) * (OF_16_BITS.error + unit);
         let error = magnitudes * (2.0_f64.powi(-7) + 2.0 * off + along_keys);
         output[column] = element;
         output_tolerance[column] = error as f32 + bf16_ulp(element);

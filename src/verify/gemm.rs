@@ -17,44 +17,55 @@ use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterW
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Order, Output, Slices,
 };
-use rorqual_kernels::{Kernel, Registered, generate};
+use rorqual_kernels::{AnySpec, Kernel, Registered, generate};
 
 /// Weights of a grouped case, at most.
 const GROUPS: usize = 5;
 /// What memory holds before a kernel writes it.
-const POISON: u8 = 0xa5;
+pub(super) const POISON: u8 = 0xa5;
 
 /// Rows that meet a weight, and where they, the weight and the results start, in elements.
 #[derive(Debug, Clone, Copy)]
-struct Product {
-    a: usize,
-    b: usize,
-    d: usize,
-    rows: usize,
+pub(super) struct Product {
+    pub(super) a: usize,
+    pub(super) b: usize,
+    pub(super) d: usize,
+    pub(super) rows: usize,
     /// The first row over all of A, which its scales are counted by.
-    row: usize,
-    weight: usize,
+    pub(super) row: usize,
+    pub(super) weight: usize,
+}
+
+/// What cases of a family may be.
+pub(super) struct Sizes {
+    /// At most.
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) rows: usize,
+    /// Elements that the pitches of A, B and D are multiples of.
+    pub(super) units: [usize; 3],
 }
 
 /// A specialisation and the rows of a case.
-struct Case {
-    spec: GemmSpec,
+pub(super) struct Case {
+    pub(super) spec: GemmSpec,
     /// The argument `rows`.
-    rows: usize,
+    pub(super) rows: usize,
     /// The argument `groups`.
-    groups: Vec<u32>,
+    pub(super) groups: Vec<u32>,
     /// What `error` must be.
-    error: u32,
+    pub(super) error: u32,
     /// Rows of A and D that are there.
-    present: usize,
+    pub(super) present: usize,
     /// Weights that are there.
-    weights: usize,
-    products: Vec<Product>,
+    pub(super) weights: usize,
+    pub(super) products: Vec<Product>,
 }
 
 impl Case {
-    fn draw(random: &mut Random, fp8: bool) -> Self {
-        let (mut n, k) = (random.size(200).max(1), random.size(if fp8 { 400 } else { 260 }).max(1));
+    /// A case of an FP8 or bf16 product.
+    pub(super) fn draw(random: &mut Random, fp8: bool, sizes: &Sizes) -> Self {
+        let (mut n, k) = (random.size(sizes.n).max(1), random.size(sizes.k).max(1));
         if random.one_in(3) {
             n = n.next_multiple_of(8);
         }
@@ -64,9 +75,11 @@ impl Case {
             1 => extent.next_multiple_of(16),
             _ => extent,
         };
-        let (a_pitch, d_pitch) = (gap(random, k), gap(random, n));
+        let [a_unit, b_unit, d_unit] = sizes.units;
+        let (a_pitch, d_pitch) =
+            (gap(random, k).next_multiple_of(a_unit), gap(random, n).next_multiple_of(d_unit));
         let (b_rows, b_columns) = if b_order == Order::OutputMajor { (n, k) } else { (k, n) };
-        let b_pitch = gap(random, b_columns);
+        let b_pitch = gap(random, b_columns).next_multiple_of(b_unit);
         let mut case = Self {
             spec: GemmSpec {
                 n: n as u32,
@@ -78,7 +91,7 @@ impl Case {
                 b_pitch: b_pitch as u32,
                 d_pitch: d_pitch as u32,
             },
-            rows: random.size(140),
+            rows: random.size(sizes.rows),
             groups: vec![],
             error: 0,
             present: 0,
@@ -89,7 +102,7 @@ impl Case {
             0 => case.dense(),
             1 => case.prefix(random, b_rows * b_pitch),
             2 => case.masked(random, b_rows * b_pitch),
-            _ => case.batched(random, b_rows * b_pitch),
+            _ => case.batched(random, b_rows * b_pitch, sizes.units[0]),
         }
         case
     }
@@ -99,7 +112,7 @@ impl Case {
         self.products = vec![Product { a: 0, b: 0, d: 0, rows: self.rows, row: 0, weight: 0 }];
     }
 
-    fn group(&self, row: usize, rows: usize, weight: usize, weight_size: usize) -> Product {
+    pub(super) fn group(&self, row: usize, rows: usize, weight: usize, weight_size: usize) -> Product {
         let (a, d) = (row * self.spec.a_pitch as usize, row * self.spec.d_pitch as usize);
         Product { a, b: weight * weight_size, d, rows, row, weight }
     }
@@ -139,10 +152,10 @@ impl Case {
     }
 
     /// `[rows, batches, ..]` for A and D, `[batches, ..]` for B, as attention has its heads.
-    fn batched(&mut self, random: &mut Random, weight_size: usize) {
+    fn batched(&mut self, random: &mut Random, weight_size: usize, unit: usize) {
         let batches = 1 + random.below(4);
         self.present = self.rows;
-        let unit = random.pick(&[1, 8]);
+        let unit = unit.max(random.pick(&[1, 8]));
         let slices = |random: &mut Random, least: usize| Slices {
             first: (unit * random.below(4)) as u32,
             stride: least.next_multiple_of(unit) as u32 + (unit * random.below(2)) as u32,
@@ -162,7 +175,7 @@ impl Case {
     }
 
     /// Elements of A, B and D: no more than there must be.
-    fn sizes(&self) -> [usize; 3] {
+    pub(super) fn sizes(&self) -> [usize; 3] {
         let GemmSpec { n, k, a_pitch, b_pitch, d_pitch, .. } = self.spec;
         let (b_rows, b_columns) = if self.spec.b_order == Order::OutputMajor { (n, k) } else { (k, n) };
         let end = |rows: usize, pitch: u32, columns: u32| match rows {
@@ -185,12 +198,12 @@ impl Case {
     }
 
     /// The rows of A of a product, `[rows, k]`.
-    fn a_of<T: Copy>(&self, product: &Product, a: &[T]) -> Vec<T> {
+    pub(super) fn a_of<T: Copy>(&self, product: &Product, a: &[T]) -> Vec<T> {
         rows_of(&a[product.a.min(a.len())..], product.rows, self.spec.k as usize, self.spec.a_pitch as usize)
     }
 
     /// The weight of a product, `[n, k]`.
-    fn b_of<T: Copy>(&self, product: &Product, b: &[T]) -> Vec<T> {
+    pub(super) fn b_of<T: Copy>(&self, product: &Product, b: &[T]) -> Vec<T> {
         let (n, k, pitch) = (self.spec.n as usize, self.spec.k as usize, self.spec.b_pitch as usize);
         let b = &b[product.b..];
         match self.spec.b_order {
@@ -199,28 +212,27 @@ impl Case {
         }
     }
 
-    /// Compares D, of which each product has the expected `[rows, n]` and their tolerances, and all else is poison.
-    fn compare<F: Registered<Spec = GemmSpec>>(
+    /// Compares D, of which each product has the expected `[rows, n]` and their tolerances, and all else is as it was.
+    pub(super) fn compare(
         &self,
         kernel: &Kernel,
+        spec: AnySpec,
         style: Style,
-        d: &[u8],
+        [before, d]: [&[u8]; 2],
         expected: &[(Vec<f32>, Vec<f64>)],
         error: u32,
     ) -> Result<Passed, Failure> {
-        let case = format!("{} rows, groups {:?}, {style:?} values", self.rows, self.groups);
+        let products: Vec<_> = self.products.iter().map(|product| (product.row, product.rows)).collect();
+        let case = format!("{} rows, products {products:?}, {style:?} values", self.rows);
         let kernel = kernel.contract.kernel.clone();
         let compare = |tensor, shape| Comparison { kernel: &kernel, case: &case, tensor, shape };
-        let (element, mut d_values) = match self.spec.output {
-            Output::Bf16 => (2, of_bf16(d)),
-            Output::F32 => (4, of_f32(d)),
+        let values = |bytes: &[u8]| match self.spec.output {
+            Output::Bf16 => of_bf16(bytes),
+            Output::F32 => of_f32(bytes),
         };
+        let (before, mut d_values) = (values(before), values(d));
         compare("error", &[1]).equal(&[error as f32], &[self.error as f32])?;
         let (n, pitch) = (self.spec.n as usize, self.spec.d_pitch as usize);
-        let poison = match self.spec.output {
-            Output::Bf16 => of_bf16(&[POISON; 2])[0],
-            Output::F32 => of_f32(&[POISON; 4])[0],
-        };
         let mut worst = 0.0_f64;
         for (product, (expected, errors)) in self.products.iter().zip(expected) {
             let got = rows_of(&d_values[product.d.min(d_values.len())..], product.rows, n, pitch);
@@ -235,22 +247,26 @@ impl Case {
             let compare = Comparison { kernel: &kernel, case: &case, tensor: "d", shape: &shape };
             worst = worst.max(compare.within(&got, expected, tolerance)?);
             for row in 0..product.rows {
-                d_values[product.d + row * pitch..][..n].fill(poison);
+                let first = product.d + row * pitch;
+                d_values[first..first + n].copy_from_slice(&before[first..first + n]);
             }
         }
-        assert_eq!(d.len(), element * d_values.len(), "whole elements");
-        compare("elements of d that are no result", &[d_values.len()])
-            .equal(&d_values, &vec![poison; d_values.len()])?;
-        Ok(Passed { kernel, specs: vec![F::any(&self.spec)], case, worst })
+        compare("elements of d that are no result", &[d_values.len()]).equal(&d_values, &before)?;
+        Ok(Passed { kernel, specs: vec![spec], case, worst })
     }
 }
 
-fn rows_of<T: Copy>(values: &[T], rows: usize, columns: usize, pitch: usize) -> Vec<T> {
+pub(super) fn rows_of<T: Copy>(values: &[T], rows: usize, columns: usize, pitch: usize) -> Vec<T> {
     (0..rows).flat_map(|row| &values[row * pitch..][..columns]).copied().collect()
 }
 
 /// A bound for each element of the product of `a` `[m, k]` and `b` `[n, k]`.
-fn errors(a: &[f32], b: &[f32], k: usize, error: impl Fn(usize, usize, &[f32], &[f32]) -> f64) -> Vec<f64> {
+pub(super) fn errors(
+    a: &[f32],
+    b: &[f32],
+    k: usize,
+    error: impl Fn(usize, usize, &[f32], &[f32]) -> f64,
+) -> Vec<f64> {
     let error = &error;
     let row = |(i, a)| b.chunks(k).enumerate().map(move |(j, b)| error(i, j, a, b));
     a.chunks(k).enumerate().flat_map(row).collect()
@@ -265,7 +281,7 @@ fn upload_d(machine: &mut dyn Machine, output: Output, elements: usize) -> Resul
     Ok([machine.upload(&vec![POISON; bf16])?, machine.upload(&vec![POISON; f32])?])
 }
 
-fn download_d(
+pub(super) fn download_d(
     machine: &mut dyn Machine,
     output: Output,
     d: [u64; 2],
@@ -282,7 +298,7 @@ fn download_d(
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, false);
+    let case = Case::draw(random, false, &Sizes { n: 200, k: 260, rows: 140, units: [1; 3] });
     let style = random.style();
     let kernel = generate::<Bf16Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
@@ -311,11 +327,18 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
     let expected: Vec<_> = case.products.iter().map(expect).collect();
     let got = download_d(machine, case.spec.output, d, d_size)?;
     let error = of_u32(&machine.download(arguments.error, 4)?)[0];
-    case.compare::<Bf16Gemm>(&kernel, style, &got, &expected, error)
+    let before = vec![POISON; got.len()];
+    case.compare(&kernel, Bf16Gemm::any(&case.spec), style, [&before, &got], &expected, error)
 }
 
 /// Codes and scales of `[rows, columns]`, rows `pitch` apart: quantised values, or any codes with any scales.
-fn codes(random: &mut Random, rows: usize, columns: usize, style: Style, weight: bool) -> Quantized {
+pub(super) fn codes(
+    random: &mut Random,
+    rows: usize,
+    columns: usize,
+    style: Style,
+    weight: bool,
+) -> Quantized {
     let format = random.pick(&[ScaleFormat::F32, ScaleFormat::Ue8m0]);
     let values = random.bf16s(rows * columns, style);
     let mut quantized = if weight {
@@ -335,7 +358,7 @@ fn codes(random: &mut Random, rows: usize, columns: usize, style: Style, weight:
 }
 
 /// Rows of codes `columns` long, at every `pitch`, in memory of `size` bytes whose gaps are NaN.
-fn spread(codes: &[u8], columns: usize, pitch: usize, size: usize) -> Vec<u8> {
+pub(super) fn spread(codes: &[u8], columns: usize, pitch: usize, size: usize) -> Vec<u8> {
     let mut memory = vec![0x7f; size];
     for (row, codes) in codes.chunks(columns).enumerate() {
         memory[row * pitch..][..columns].copy_from_slice(codes);
@@ -348,7 +371,7 @@ fn spread(codes: &[u8], columns: usize, pitch: usize, size: usize) -> Vec<u8> {
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, true);
+    let case = Case::draw(random, true, &Sizes { n: 200, k: 400, rows: 140, units: [1; 3] });
     let style = random.style();
     let kernel = generate::<Fp8Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
@@ -372,7 +395,7 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
     };
     machine.run(&kernel, &arguments.pack())?;
 
-    let (blocks, unit) = (k.div_ceil(128), of_e4m3(machine.target()));
+    let (blocks, step) = (k.div_ceil(128), of_e4m3(machine.target()));
     let decoded =
         |codes: &[u8]| -> Vec<f32> { codes.iter().map(|code| E4m3::from_bits(*code).to_f32()).collect() };
     let expect = |product: &Product| {
@@ -388,14 +411,15 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
         }
         let errors = errors(&decoded(&a.codes), &decoded(&b.codes), k, |i, j, a_row, b_row| {
             let scale = |block| a.scales[i * blocks + block] * b.scales[j / 128 * blocks + block];
-            promoted_error(a_row, b_row, (0..blocks).map(scale), unit)
+            promoted_error(a_row, b_row, (0..blocks).map(scale), step)
         });
         (d, errors)
     };
     let expected: Vec<_> = case.products.iter().map(expect).collect();
     let got = download_d(machine, case.spec.output, d, d_size)?;
     let error = of_u32(&machine.download(arguments.error, 4)?)[0];
-    case.compare::<Fp8Gemm>(&kernel, style, &got, &expected, error)
+    let before = vec![POISON; got.len()];
+    case.compare(&kernel, Fp8Gemm::any(&case.spec), style, [&before, &got], &expected, error)
 }
 
 /// Draws a case of `router` and runs it.

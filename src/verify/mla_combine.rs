@@ -27,10 +27,26 @@ struct Partial {
 
 /// A token and a head, merged.
 struct Merged {
-    output: Vec<f32>,
-    output_tolerance: Vec<f32>,
+    /// `[latent]`
+    output: Vec<Element>,
     lse: f32,
     lse_tolerance: f32,
+}
+
+/// An element of the output, and what a kernel may make of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Element {
+    value: f32,
+    tolerance: f32,
+    /// Whether an infinity has a weight that may be zero in f32, which makes NaN of it.
+    may_be_nan: bool,
+}
+
+impl Element {
+    /// What is right where a kernel got this.
+    fn expected(&self, got: f32) -> f32 {
+        if self.may_be_nan && got.is_nan() { f32::NAN } else { self.value }
+    }
 }
 
 impl Partial {
@@ -59,14 +75,15 @@ impl Partial {
 /// Merges the stretches of a token and a head: places of their numbers.
 ///
 /// The tolerance: the argument of `exp2` is rounded twice, 2^-24 each, and `exp2` is off by 2^-22, which makes of a weight
-/// of `e^-d` one of `e^-d (1 + (2 + 2 d) 2^-22)`. Each addition rounds both sums, the division the quotient.
+/// of `e^-d` one of `e^-d (1 + (2 + 2 d) 2^-22)`. Each addition rounds both sums, the division the quotient. A weight
+/// that is no larger than its error may be zero: what is infinite in such a stretch is infinite in the sum, as `e^-d` is
+/// positive, or NaN, as zero times infinity, and both are right.
 fn merge(partial: &Partial, places: &[usize], latent: usize) -> Merged {
     let unit = 2.0_f64.powi(-22);
     let largest = places.iter().fold(f32::NEG_INFINITY, |largest, place| largest.max(partial.maxima[*place]));
     if largest == f32::NEG_INFINITY {
-        let nothing = vec![0.0; latent];
-        let output_tolerance = nothing.clone();
-        return Merged { output: nothing, output_tolerance, lse: f32::NEG_INFINITY, lse_tolerance: 0.0 };
+        let nothing = Element { value: 0.0, tolerance: 0.0, may_be_nan: false };
+        return Merged { output: vec![nothing; latent], lse: f32::NEG_INFINITY, lse_tolerance: 0.0 };
     }
     let behind = |place: &usize| f64::from(largest) - f64::from(partial.maxima[*place]);
     let weights: Vec<f64> = places.iter().map(|place| (-behind(place)).exp()).collect();
@@ -86,13 +103,19 @@ fn merge(partial: &Partial, places: &[usize], latent: usize) -> Merged {
         let value = |place: usize| f64::from(partial.outputs[place * latent + column]);
         let exact = sum_with(&weights, &value) / sum;
         let error = (sum_with(&errors, &|place| value(place).abs()) + exact.abs() * sum_error) / sum;
-        let element = bf16::from_f64(exact).to_f32();
-        (element, (error + exact.abs() * unit) as f32 + bf16_ulp(element))
+        let rounded = bf16::from_f64(exact).to_f32();
+        let vanishing =
+            |((place, weight), error): ((&usize, &f64), &f64)| error >= weight && value(*place).is_infinite();
+        Element {
+            value: rounded,
+            tolerance: (error + exact.abs() * unit) as f32 + bf16_ulp(rounded),
+            may_be_nan: places.iter().zip(&weights).zip(&errors).any(vanishing),
+        }
     };
-    let (output, output_tolerance) = (0..latent).map(column).unzip();
+    let output = (0..latent).map(column).collect();
     let lse = (f64::from(largest) + sum.ln()) as f32;
     let rounded = 2.0 * unit * (1.0 + f64::from(largest.abs()) + sum.ln().abs());
-    Merged { output, output_tolerance, lse, lse_tolerance: (sum_error / sum + rounded) as f32 }
+    Merged { output, lse, lse_tolerance: (sum_error / sum + rounded) as f32 }
 }
 
 /// Draws a case and runs it.
@@ -125,37 +148,49 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
         "lengths {:?} in {splits} stretches, maxima {apart} apart, {style:?} values",
         partial.lengths
     );
-    let (output, lse) = launch(machine, &kernel, &spec, &partial)?;
+    let alone = random.below(tokens);
+    let worst = check(machine, &kernel, &spec, &partial, alone, &case)?;
+    Ok(Passed { kernel: kernel.contract.kernel.clone(), specs: vec![MlaCombine::any(&spec)], case, worst })
+}
 
-    let kernel_name = kernel.contract.kernel.clone();
-    let compare = |tensor, shape| Comparison { kernel: &kernel_name, case: &case, tensor, shape };
+/// Runs the kernel on all tokens, then on one of them alone. The worst error, in tolerances.
+fn check(
+    machine: &mut dyn Machine,
+    kernel: &Kernel,
+    spec: &MlaCombineSpec,
+    partial: &Partial,
+    alone: usize,
+    case: &str,
+) -> Result<f64, Failure> {
+    let MlaCombineSpec { heads, latent, chunk } = *spec;
+    let (heads, latent, tokens) = (heads as usize, latent as usize, partial.lengths.len());
+    let (output, lse) = launch(machine, kernel, spec, partial)?;
+    let compare = |tensor, shape| Comparison { kernel: &kernel.contract.kernel, case, tensor, shape };
     let merged: Vec<Merged> = (0..tokens * heads)
         .map(|row| {
             let (token, head) = (row / heads, row % heads);
-            let place = |stretch: usize| (token * splits + stretch) * heads + head;
+            let place = |stretch: usize| (token * partial.splits + stretch) * heads + head;
             let places: Vec<usize> = (0..partial.stretches(token, chunk)).map(place).collect();
-            merge(&partial, &places, latent)
+            merge(partial, &places, latent)
         })
         .collect();
-    let expected: Vec<f32> = merged.iter().flat_map(|row| &row.output).copied().collect();
-    let tolerance: Vec<f32> = merged.iter().flat_map(|row| &row.output_tolerance).copied().collect();
+    let elements: Vec<Element> = merged.iter().flat_map(|row| &row.output).copied().collect();
+    let expected: Vec<f32> =
+        elements.iter().zip(&output).map(|(element, got)| element.expected(*got)).collect();
     let shape = [tokens, heads, latent];
-    let mut worst = compare("output", &shape).within(&output, &expected, |at| tolerance[at])?;
+    let mut worst = compare("output", &shape).within(&output, &expected, |at| elements[at].tolerance)?;
     let expected: Vec<f32> = merged.iter().map(|row| row.lse).collect();
     let of_lse = compare("lse", &shape[..2]).within(&lse, &expected, |at| merged[at].lse_tolerance)?;
     worst = worst.max(of_lse);
 
-    if tokens > 0 {
-        let token = random.below(tokens);
-        if partial.stretches(token, chunk) == partial.lengths[token].div_ceil(chunk) as usize {
-            let alone = partial.alone(token, heads * latent);
-            let (alone_output, alone_lse) = launch(machine, &kernel, &spec, &alone)?;
-            let of_token = &output[token * heads * latent..][..heads * latent];
-            compare("output alone", &shape[1..]).equal(&alone_output, of_token)?;
-            compare("lse alone", &shape[1..2]).equal(&alone_lse, &lse[token * heads..][..heads])?;
-        }
+    if alone < tokens && partial.stretches(alone, chunk) == partial.lengths[alone].div_ceil(chunk) as usize {
+        let of_token = &output[alone * heads * latent..][..heads * latent];
+        let lse_of_token = &lse[alone * heads..][..heads];
+        let (output, lse) = launch(machine, kernel, spec, &partial.alone(alone, heads * latent))?;
+        compare("output alone", &shape[1..]).equal(&output, of_token)?;
+        compare("lse alone", &shape[1..2]).equal(&lse, lse_of_token)?;
     }
-    Ok(Passed { kernel: kernel_name.clone(), specs: vec![MlaCombine::any(&spec)], case: case.clone(), worst })
+    Ok(worst)
 }
 
 /// Runs the kernel: the outputs and the logarithms.
@@ -180,4 +215,47 @@ fn launch(
     machine.run(kernel, &arguments.pack())?;
     let output = of_bf16(&machine.download(arguments.output, 2 * elements)?);
     Ok((output, of_f32(&machine.download(arguments.lse, 4 * rows)?)))
+}
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::verify::simulated::{Simulated, targets};
+    use rorqual_sim::Options;
+
+    const SPEC: MlaCombineSpec = MlaCombineSpec { heads: 1, latent: 16, chunk: 1 };
+
+    /// A token and a head of two stretches, ones but for the first elements of the second, whose maximum is `behind` less
+    /// than that of the first.
+    fn two_stretches(behind: f32, of_second: &[f32]) -> Partial {
+        let mut outputs = vec![1.0; 2 * 16];
+        outputs[16..][..of_second.len()].copy_from_slice(of_second);
+        Partial { outputs, maxima: vec![0.0, -behind], sums: vec![1.0, 1.0], lengths: vec![2], splits: 2 }
+    }
+
+    #[test]
+    fn a_kernel_may_make_nan_of_infinities_whose_weights_vanish() {
+        let kernel = generate::<MlaCombine>(&SPEC, targets()[0]).expect("a kernel");
+        for behind in [0.0, 80.0, 87.0, 87.5, 95.0, 103.0, 104.5, 200.0, f32::INFINITY] {
+            for perturb_approximations in [false, true] {
+                let options = Options { perturb_approximations, ..Options::default() };
+                let mut machine = Simulated::new(targets()[0], options).expect("a machine");
+                let partial = two_stretches(behind, &[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -1e15]);
+                let checked = check(&mut machine, &kernel, &SPEC, &partial, 0, "two stretches");
+                assert!(checked.is_ok(), "{behind} behind: {checked:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_else_may_be_nan() {
+        let element = |behind, value| merge(&two_stretches(behind, &[value]), &[0, 1], 16).output[0];
+        let (infinity, nan) = (f32::INFINITY, f32::NAN);
+        // `ln` of the least normal number is -87.34.
+        assert_eq!(element(87.0, infinity).expected(nan), infinity);
+        assert_eq!(element(200.0, 1e15).expected(nan), 1.0);
+        // What may be NaN may as well be the infinity that it is, and nothing else.
+        assert!(element(88.0, infinity).expected(nan).is_nan());
+        assert_eq!(element(88.0, -infinity).expected(1.0), -infinity);
+    }
 }

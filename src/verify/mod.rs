@@ -11,6 +11,7 @@ pub mod compare;
 pub mod copy;
 pub mod embedding;
 pub mod gemm;
+pub mod hopper_gemm;
 pub mod mla_combine;
 pub mod mla_decode;
 pub mod mla_prefill;
@@ -42,6 +43,7 @@ use rorqual_kernels::attention::prefill::MlaPrefill;
 use rorqual_kernels::contract::Argument;
 use rorqual_kernels::copy::CopyRows;
 use rorqual_kernels::embedding::Embedding;
+use rorqual_kernels::gemm::hopper::{HopperBf16Gemm, HopperFp8Gemm};
 use rorqual_kernels::gemm::router::Router;
 use rorqual_kernels::gemm::{Bf16Gemm, Fp8Gemm};
 use rorqual_kernels::moe::combine::Combine;
@@ -165,4 +167,6 @@ pub const FAMILIES: &[Family] = &[
     Family::of::<MlaDecode>(mla_decode::run),
     Family::of::<MlaCombine>(mla_combine::run),
     Family::of::<MlaPrefill>(mla_prefill::run),
+    Family::of::<HopperFp8Gemm>(hopper_gemm::run_fp8),
+    Family::of::<HopperBf16Gemm>(hopper_gemm::run_bf16),
 ];

@@ -77,32 +77,31 @@ fn check(family: &Family, first: u64, count: u64) -> Result<Checked, String> {
     }
 }
 
-/// What came of the cases of a family, in their order.
+/// What came of the cases of a family, in their order; or, if some fail, how many, and the first of them.
 fn run_all(family: &Family, first: u64, count: u64) -> Result<Vec<Passed>, String> {
     let next = AtomicU64::new(first);
-    let worker = || -> Result<Vec<(u64, Passed)>, String> {
+    let worker = || {
         let mut done = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + count {
-                return Ok(done);
+                return done;
             }
-            let passed = catch_unwind(AssertUnwindSafe(|| run(family, seed)))
+            let outcome = catch_unwind(AssertUnwindSafe(|| run(family, seed)))
                 .unwrap_or_else(|_| Err("panicked".to_owned()))
-                .map_err(|error| format!("{}, seed {seed}: {error}", family.name))?;
-            done.push((seed, passed));
+                .map_err(|error| format!("seed {seed}: {error}"));
+            done.push((seed, outcome));
         }
     };
-    let mut passed = std::thread::scope(|scope| {
+    let mut done: Vec<_> = std::thread::scope(|scope| {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
-        workers.into_iter().try_fold(Vec::new(), |mut passed, worker| {
-            passed.extend(worker.join().map_err(|_| format!("{}: a worker panicked", family.name))??);
-            Ok::<_, String>(passed)
-        })
-    })?;
-    passed.sort_by_key(|(seed, _)| *seed);
-    Ok(passed.into_iter().map(|(_, passed)| passed).collect())
+        workers.into_iter().flat_map(|worker| worker.join().expect("panics of cases are caught")).collect()
+    });
+    done.sort_by_key(|(seed, _)| *seed);
+    let failed = done.iter().filter(|(_, outcome)| outcome.is_err()).count();
+    let passed: Result<Vec<Passed>, String> = done.into_iter().map(|(_, outcome)| outcome).collect();
+    passed.map_err(|error| format!("{}, {failed} of {count} cases fail, the first: {error}", family.name))
 }
 
 #[test]
@@ -127,7 +126,10 @@ fn families_agree_with_the_reference() {
                 );
                 seen.extend(specs.iter().map(AnySpec::family));
             }
-            Err(failure) => failures.push(failure),
+            Err(failure) => {
+                println!("{failure}");
+                failures.push(failure);
+            }
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -1,7 +1,7 @@
 //! Products of a warpgroup, D += A * B, from shared memory (PTX ISA 9.7.17; sm_90a).
 //!
-//! A is 64 rows by `k`, B is `n` columns by `k`, both with k contiguous in tiles of the 128-byte swizzle: 8 rows of 128
-//! bytes are an atom of 1024 bytes, atoms of further rows follow. `k` of an instruction is 32 bytes. D is 64 by `n` in
+//! A is 64 rows by `k`, B is `n` columns by `k`, in tiles of the 128-byte swizzle ([`Major`]). `k` of an instruction is 32
+//! bytes of a row. D is 64 by `n` in
 //! f32 over the registers of the warpgroup: with `warp = thread / 32 % 4`, `group = lane / 4` and `member = lane % 4`,
 //! register `r` of a thread is row `16 * warp + group + 8 * (r / 2 % 2)`, column `8 * (r / 4) + 2 * member + r % 2`.
 //!
@@ -18,6 +18,81 @@ use rorqual_ptx::operand::Operand;
 pub const ROWS: u32 = 64;
 /// Bytes of A and B along k that an instruction takes.
 pub const K_BYTES: u32 = 32;
+
+/// How an operand lies in a tile of the 128-byte swizzle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Major {
+    /// Rows of 128 bytes of k; 8 rows are an atom of 1024 bytes, atoms of further rows follow.
+    K,
+    /// Rows of 64 elements of 16 bits of m or n, for each k; 8 of these are an atom, atoms of further k follow. What
+    /// is behind the 64 elements is so many bytes further.
+    Mn {
+        /// From 64 elements to the next.
+        next_bytes: u32,
+    },
+}
+
+impl Major {
+    /// Leading offset (not used where k is contiguous), 1024 bytes between atoms, in units of 16 bytes; layout 1 is the
+    /// 128-byte swizzle.
+    const fn fixed_bits(self) -> u64 {
+        let leading = match self {
+            Self::K => 1,
+            Self::Mn { next_bytes } => next_bytes as u64 / 16,
+        };
+        1 << 62 | (1024 / 16) << 32 | leading << 16
+    }
+
+    /// Bytes from the k of a product to those of the next.
+    #[must_use]
+    pub const fn k_bytes(self) -> u32 {
+        match self {
+            Self::K => K_BYTES,
+            Self::Mn { .. } => K_BYTES / 2 * 128,
+        }
+    }
+}
+
+/// Where an operand of a product is in shared memory, and how it lies there (PTX ISA 9.7.17.5.2).
+#[derive(Debug, Clone, Copy)]
+pub struct Descriptor<'k> {
+    /// The half that depends on the place: it is one register, which is cheap to advance.
+    low: Value<'k, u32>,
+    /// Bytes further, known while the kernel is generated.
+    bytes: u32,
+    major: Major,
+}
+
+impl<'k> Descriptor<'k> {
+    /// So many bytes further, a multiple of 16: along k within the rows, or by whole atoms.
+    #[must_use]
+    pub fn bytes(self, bytes: u32) -> Self {
+        Self { bytes: self.bytes + bytes, ..self }
+    }
+
+    /// So many pieces of so many bytes further, a multiple of 16.
+    #[must_use]
+    #[track_caller]
+    pub fn pieces(self, pieces: Value<'k, u32>, bytes: u32) -> Self {
+        Self { low: pieces.multiply_add(bytes / 16, self.low), ..self }
+    }
+
+    /// The same descriptor, which all lanes of the warp hold alike; see [`Value::uniform`].
+    #[must_use]
+    #[track_caller]
+    pub fn uniform(self) -> Self {
+        Self { low: self.low.uniform(), ..self }
+    }
+
+    #[track_caller]
+    fn operand(self) -> Operand {
+        let builder = self.low.builder();
+        let high = builder.constant((self.major.fixed_bits() >> 32) as u32);
+        let halves = [self.low.in_register(), high.in_register()].map(Operand::Register);
+        let whole = builder.compute::<u64>("mov.b64", &[Operand::Vector(halves.to_vec())]);
+        (whole + u64::from(self.bytes / 16)).operand()
+    }
+}
 
 /// The D of a warpgroup: 64 by `columns` in f32.
 #[derive(Debug, Clone)]
@@ -64,23 +139,17 @@ impl Builder {
         self.emit("wgmma.wait_group.sync.aligned", vec![Operand::int(i64::from(groups))]);
     }
 
-    /// The descriptor of a tile of the 128-byte swizzle with k contiguous, at a multiple of 1024 bytes. `k` bytes
-    /// further within the rows it is the descriptor plus `k / 16`.
+    /// The descriptor of a tile of the 128-byte swizzle, at a multiple of 1024 bytes.
     #[must_use]
     #[track_caller]
-    pub fn swizzled_descriptor<T>(&self, tile: Pointer<'_, Shared, T>) -> Value<'_, u64> {
-        // Start address, leading offset (not used with a swizzle), 1024 bytes between atoms, all in units of 16 bytes;
-        // layout 1 is the 128-byte swizzle.
-        const FIXED: u64 = 1 << 62 | (1024 / 16) << 32 | 1 << 16;
-        let builder = tile.builder();
-        let address: Value<'_, u32> = (tile.address() & 0x3_ffff) >> 4;
-        let low = address | (FIXED as u32);
-        let high = builder.constant((FIXED >> 32) as u32);
-        let halves = Operand::Vector(vec![
-            Operand::Register(low.in_register()),
-            Operand::Register(high.in_register()),
-        ]);
-        self.compute("mov.b64", &[halves])
+    pub fn swizzled_descriptor<'k, T>(
+        &'k self,
+        tile: Pointer<'k, Shared, T>,
+        major: Major,
+    ) -> Descriptor<'k> {
+        // Above 18 bits the address has the CTA's rank in its cluster.
+        let low = ((tile.address() & 0x3_ffff) >> 4) | (major.fixed_bits() as u32);
+        Descriptor { low, bytes: 0, major }
     }
 
     /// Gives registers of a thread back to the CTA, down to so many, or takes them, up to so many; the whole warpgroup
@@ -122,8 +191,8 @@ impl<'k> Accumulator<'k> {
     pub fn multiply_add(
         &self,
         element: ElementType,
-        a: Value<'k, u64>,
-        b: Value<'k, u64>,
+        a: Descriptor<'k>,
+        b: Descriptor<'k>,
         adds: Predicate<'k>,
     ) {
         let (ty, k) = match element {
@@ -135,11 +204,13 @@ impl<'k> Accumulator<'k> {
         };
         let opcode = format!("wgmma.mma_async.sync.aligned.m64n{}k{k}.f32.{ty}.{ty}", self.columns);
         let d = Operand::Vector(self.registers.iter().map(|register| register.operand()).collect());
-        let descriptor = |value: Value<'k, u64>| Operand::Register(value.in_register());
         let mut operands =
-            vec![d, descriptor(a), descriptor(b), adds.operand(), Operand::int(1), Operand::int(1)];
+            vec![d, a.operand(), b.operand(), adds.operand(), Operand::int(1), Operand::int(1)];
+        let transposed = [a, b].map(|descriptor| i64::from(descriptor.major != Major::K));
         if matches!(element, ElementType::Bf16 | ElementType::F16) {
-            operands.extend([Operand::int(0), Operand::int(0)]);
+            operands.extend(transposed.map(Operand::int));
+        } else if transposed != [0, 0] {
+            return self.builder.fail(format!("a product of {element} takes operands with k contiguous"));
         }
         self.builder.emit(&opcode, operands);
     }

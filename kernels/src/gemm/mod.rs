@@ -31,6 +31,7 @@
 //! `linear_quantized` of the CPU reference.
 
 mod epilogue;
+pub mod hopper;
 mod product;
 pub mod router;
 mod rows;

@@ -1,0 +1,83 @@
+//! Matrix products D = A * B on Hopper, sm_90a alone: tensor copies, products of warpgroups, and roles.
+//!
+//! What is computed is what [`gemm`](super) computes, to the bit wherever a product of tensor cores has the same bits: in
+//! FP8 `acc = fma(scale_a * scale_b, sum over 128 of K, acc)` in ascending K, in bf16 one sum over all of K. The order of
+//! a sum depends on `k` alone, not on the tile: a row has the same bits in every kernel that can serve it, whatever rows
+//! surround it.
+//!
+//! ```text
+//!                 warp 1: scheduler ───── records of tiles ─────┐
+//!                                                               ▼
+//! global ──► warp 0: producer ──► ring of stages ──► consumer warpgroups ──► shared ──► global
+//!            tensor copies        128 bytes of K     wgmma, promotion        stmatrix   bulk copies by row
+//! ```
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`tile`] | the tile of a CTA, and what it takes of a multiprocessor |
+//! | [`grouping`], [`spec`] | which weight a row meets; what a product is specialised to, and its rules |
+//! | `schedule.rs` | which tile a CTA computes next |
+//! | `producer.rs`, `consumer.rs`, `epilogue.rs` | the roles, in the order of the data |
+//! | `shared_memory.rs` | what lies where, and the rings |
+//! | [`fp8`], [`bf16`] | the families |
+//!
+//! Hazards. A stage is filled again when every warp of the consumers, in a cluster those of both CTAs, has released it.
+//! Scales are copied through the generic proxy, as they are read, so that no proxy fence is needed for them. Staged
+//! results are overwritten when the copies of the tile before have read them. A CTA of a cluster ends with its peer, which
+//! may still write to it.
+//!
+//! Sources: DeepSeek-V3 report (arXiv 2412.19437), section 3.3; PTX ISA 9.7.17, 9.7.10.28. Oracle: as of
+//! [`gemm`](super).
+
+pub mod bf16;
+mod consumer;
+mod epilogue;
+pub mod fp8;
+pub mod grouping;
+mod plan;
+mod producer;
+mod schedule;
+mod shared_memory;
+pub mod spec;
+pub mod tile;
+
+pub use bf16::{HopperBf16Gemm, HopperBf16GemmArguments};
+pub use fp8::{HopperFp8Gemm, HopperFp8GemmArguments};
+pub use grouping::Groups;
+pub use spec::HopperGemmSpec;
+pub use tile::{Format, Multicast, Tile};
+
+use plan::{Arguments, Plan};
+use rorqual_codegen::Builder;
+use schedule::Scheduler;
+use shared_memory::SharedMemory;
+
+/// Registers of a thread of the producer warpgroup, and of a consumer where there are two warpgroups of them.
+const REGISTERS: (u32, u32) = (24, 240);
+
+/// Writes the kernel of a plan.
+#[track_caller]
+fn emit<'k>(builder: &'k Builder, plan: &Plan, arguments: &Arguments<'k>) {
+    let (consumers, is_cluster) = (plan.tile.consumer_warpgroups(), plan.tile.multicast.cluster() > 1);
+    let memory = SharedMemory::reserve(builder, plan);
+    builder.when(builder.thread().equals(0), || memory.initialize(plan));
+    let meet = || if is_cluster { builder.sync_cluster() } else { builder.sync_threads() };
+    meet();
+    builder.wait_for_earlier_kernels();
+    builder.role(0, 4, || {
+        if consumers > 1 {
+            builder.set_registers(REGISTERS.0, false);
+        }
+        builder.role(0, 1, || producer::produce(builder, plan, &memory, arguments));
+        builder.role(1, 1, || Scheduler::new(builder, plan, memory.tiles.scheduler()).run(arguments));
+    });
+    builder.role(4, 4 * consumers, || {
+        if consumers > 1 {
+            builder.set_registers(REGISTERS.1, true);
+        }
+        consumer::consume(builder, plan, &memory, arguments);
+    });
+    if is_cluster {
+        builder.sync_cluster();
+    }
+}

@@ -1,0 +1,235 @@
+//! A specialisation of any of the families as one type, and what follows from it.
+
+use super::grouping::Groups;
+use super::schedule::{FEW_COLUMNS, FEW_ROWS};
+use super::tile::{Format, K_BYTES, Multicast, Tile};
+use crate::gemm::{Order, Output};
+use crate::quant::ScaleLayout;
+use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
+use rorqual_codegen::element::{Bf16, E4m3};
+use rorqual_codegen::mma::wgmma::Major;
+use rorqual_codegen::pointer::{Global, Pointer};
+use rorqual_codegen::tma::{Box2d, TensorMapAddress};
+use rorqual_codegen::{Header, Value};
+use rorqual_ptx::target::Target;
+
+/// Columns of B that a tensor copy takes where they are contiguous, and rows of K beside them: a span of the swizzle.
+pub(super) const SPAN: u32 = 64;
+
+/// A specialisation.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub(super) format: Format,
+    pub(super) n: u32,
+    pub(super) k: u32,
+    pub(super) output: Output,
+    pub(super) grouping: Groups,
+    pub(super) b_order: Order,
+    pub(super) a_pitch: u32,
+    pub(super) b_pitch: u32,
+    pub(super) d_pitch: u32,
+    pub(super) a_scales: ScaleLayout,
+    pub(super) accumulate: bool,
+    pub(super) bias: bool,
+    pub(super) tile: Tile,
+}
+
+/// The arguments of a kernel, whatever its family.
+#[derive(Clone, Copy)]
+pub(super) struct Arguments<'k> {
+    pub(super) a: TensorMapAddress<'k>,
+    pub(super) a_few: TensorMapAddress<'k>,
+    pub(super) b: TensorMapAddress<'k>,
+    pub(super) b_few: TensorMapAddress<'k>,
+    /// Scales of A, their pitch if column-major, and scales of B.
+    pub(super) scales: Option<(Pointer<'k, Global, f32>, Value<'k, u32>, Pointer<'k, Global, f32>)>,
+    pub(super) bias: Pointer<'k, Global, f32>,
+    pub(super) d: Pointer<'k, Global, Bf16>,
+    pub(super) d_f32: Pointer<'k, Global, f32>,
+    pub(super) groups: Pointer<'k, Global, u32>,
+    pub(super) error: Pointer<'k, Global, u32>,
+    pub(super) rows: Value<'k, u32>,
+}
+
+impl Plan {
+    pub(super) fn header(&self, name: String, spec: &impl std::fmt::Debug, target: Target) -> Header {
+        let rows = Extent::argument("rows");
+        let columns = self.unit_columns_count();
+        let units = match self.grouping {
+            Groups::Dense => rows.ceil_divide(self.unit_rows()).times(columns),
+            Groups::Batched { batches, .. } => {
+                rows.ceil_divide(self.unit_rows()).times(columns).times(batches)
+            }
+            Groups::Masked { groups } => {
+                let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
+                rows.ceil_divide(self.unit_rows()).times(columns.max(few)).times(groups)
+            }
+            // A group that is not empty begins at most one tile more than its rows fill.
+            Groups::Prefix { groups } => {
+                let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
+                let tiles = rows.clone().ceil_divide(self.unit_rows()).plus(rows.at_most(groups));
+                tiles.times(columns.max(few))
+            }
+            Groups::Indexed { .. } => rows.ceil_divide(self.tile.m).times(columns),
+        };
+        let header = Header::new(name, spec, target, self.tile.threads());
+        let cluster = self.tile.multicast.cluster();
+        let grid = units.at_most(Extent::Clusters(cluster)).times(cluster);
+        // What a thread may have at the start, when the registers are shared out evenly among three warpgroups.
+        let registers = (self.tile.consumer_warpgroups() > 1).then_some(168);
+        let cluster = (cluster > 1).then_some([cluster, 1, 1]);
+        Header { registers, cluster, ..header.grid(grid, 1, 1).dependent_launch() }
+    }
+
+    /// Rows of the tiles of a cluster.
+    pub(super) const fn unit_rows(&self) -> u32 {
+        if matches!(self.tile.multicast, Multicast::B) { 2 * self.tile.m } else { self.tile.m }
+    }
+
+    /// Columns of the tiles of a cluster.
+    pub(super) const fn unit_columns(&self) -> u32 {
+        if matches!(self.tile.multicast, Multicast::A) { 2 * self.tile.n } else { self.tile.n }
+    }
+
+    /// Clusters beside each other.
+    pub(super) const fn unit_columns_count(&self) -> u32 {
+        self.n.div_ceil(self.unit_columns())
+    }
+
+    /// Tiles beside each other.
+    pub(super) const fn column_tiles(&self) -> u32 {
+        self.n.div_ceil(self.tile.n)
+    }
+
+    /// Elements of K in a stage.
+    pub(super) const fn k_block(&self) -> u32 {
+        K_BYTES / self.format.bytes()
+    }
+
+    /// Stages that a tile takes.
+    pub(super) const fn k_blocks(&self) -> u32 {
+        self.k.div_ceil(self.k_block())
+    }
+
+    /// Whether groups of few rows get their operands swapped.
+    pub(super) const fn swaps_few_rows(&self) -> bool {
+        let grouped = !matches!(self.grouping, Groups::Dense | Groups::Batched { .. });
+        let fits = self.tile.m == FEW_COLUMNS && self.tile.n >= FEW_ROWS;
+        let is_plain = matches!((self.tile.multicast, self.b_order), (Multicast::None, Order::OutputMajor));
+        grouped && fits && is_plain
+    }
+
+    /// Elements from one row of staged results to the next. An odd number of chunks of 16 bytes: then the 8 rows of a
+    /// matrix are in different banks.
+    pub(super) const fn staged_pitch(columns: u32) -> u32 {
+        8 * (columns / 8 + 1 - columns / 8 % 2)
+    }
+
+    /// Elements of staged results.
+    pub(super) const fn staged_elements(&self) -> u32 {
+        match self.output {
+            Output::Bf16 => self.tile.m * Self::staged_pitch(self.tile.n),
+            Output::F32 => 0,
+        }
+    }
+
+    /// Runs of columns in a tile.
+    pub(super) const fn scale_runs(&self) -> u32 {
+        self.tile.n / self.tile.scale_run()
+    }
+
+    /// Blocks of 128 columns, each with a scale of B, that a tile has columns of.
+    pub(super) const fn scale_blocks(&self) -> u32 {
+        if self.scale_runs() == 1 { 1 } else { 2 }
+    }
+
+    fn matrix(&self, rows: u32) -> Box2d {
+        match self.format {
+            Format::Fp8 => Box2d::swizzled::<E4m3>(rows, SwizzleMode::B128),
+            Format::Bf16 => Box2d::swizzled::<Bf16>(rows, SwizzleMode::B128),
+        }
+    }
+
+    /// Bytes that the barrier of a stage expects from tensor copies: in a usual tile, and in one of few rows.
+    pub(super) const fn stage_bytes(&self) -> [u32; 2] {
+        [(self.tile.m + self.tile.n) * K_BYTES, (FEW_COLUMNS + FEW_ROWS) * K_BYTES]
+    }
+
+    /// Tensor maps of A for usual tiles and for those of few rows, with `rows` as the kernel gets it.
+    pub(super) fn a_maps(&self, address: u64, rows: u32) -> [TensorMap; 2] {
+        let share = if matches!(self.tile.multicast, Multicast::A) { self.tile.m / 2 } else { self.tile.m };
+        let map = |box_rows| {
+            let boxed = self.matrix(box_rows);
+            let (k, pitch) = (u64::from(self.k), u64::from(self.a_pitch));
+            match self.grouping {
+                Groups::Batched { batches, a, .. } => {
+                    let slice = (u64::from(a.first), u64::from(a.stride));
+                    batched(&boxed, address, [k, rows.max(1).into()], pitch, batches, slice)
+                }
+                Groups::Masked { groups } => {
+                    boxed.map(address, (u64::from(rows) * u64::from(groups)).max(1), k, pitch)
+                }
+                _ => boxed.map(address, rows.max(1).into(), k, pitch),
+            }
+        };
+        [map(share), map(FEW_ROWS)]
+    }
+
+    /// How B lies in a stage: as in memory.
+    pub(super) const fn b_major(&self) -> Major {
+        match self.b_order {
+            Order::OutputMajor => Major::K,
+            Order::InputMajor => Major::Mn { next_bytes: SPAN * K_BYTES },
+        }
+    }
+
+    /// Whether tensors of B have a dimension for the weight. Where rows of B are those of K, those behind the last one
+    /// must not be rows of the next weight.
+    pub(super) const fn b_has_weights(&self) -> bool {
+        matches!(self.grouping, Groups::Batched { .. }) || matches!(self.b_order, Order::InputMajor)
+    }
+
+    /// Tensor maps of B for usual tiles and for those of few rows.
+    pub(super) fn b_maps(&self, address: u64) -> [TensorMap; 2] {
+        let share = match (self.b_order, self.tile.multicast) {
+            (Order::InputMajor, _) => SPAN,
+            (Order::OutputMajor, Multicast::B) => self.tile.n / 2,
+            (Order::OutputMajor, _) => self.tile.n,
+        };
+        let map = |box_rows| {
+            let boxed = self.matrix(box_rows);
+            let (k, n, pitch) = (u64::from(self.k), u64::from(self.n), u64::from(self.b_pitch));
+            let (columns, rows) = if self.b_order == Order::OutputMajor { (k, n) } else { (n, k) };
+            let weights = self.grouping.weights();
+            let slice = match self.grouping {
+                Groups::Batched { b, .. } => (u64::from(b.first), u64::from(b.stride)),
+                _ => (0, rows * pitch),
+            };
+            if self.b_has_weights() {
+                batched(&boxed, address, [columns, rows], pitch, weights, slice)
+            } else {
+                boxed.map(address, rows * u64::from(weights), columns, pitch)
+            }
+        };
+        [map(share), map(FEW_COLUMNS)]
+    }
+}
+
+/// The map of matrices `[rows, columns]` in slices, of which the first starts at an element, and others so many further.
+fn batched(
+    boxed: &Box2d,
+    address: u64,
+    [columns, rows]: [u64; 2],
+    pitch: u64,
+    batches: u32,
+    (first, stride): (u64, u64),
+) -> TensorMap {
+    let bytes = u64::from(boxed.element.bytes());
+    let mut map = boxed.map(address + first * bytes, rows, columns, pitch);
+    map.extents.push(batches.into());
+    // A single slice has no distance to the next one.
+    let stride = if batches == 1 { pitch } else { stride };
+    map.strides_bytes.push(stride * bytes);
+    map.box_extents.push(1);
+    map
+}
