@@ -1,6 +1,6 @@
 //! The family `hopper_gemm_fp8`: e4m3 with a scale for 1x128 of A and 128x128 of B.
 
-use super::plan::Arguments;
+use super::plan::{Arguments, Scales};
 use super::spec::{A_PITCH, B_PITCH, CLUSTER, D_PITCH, HopperGemmSpec, K, N, TILE, WEIGHTS};
 use super::{Groups, emit};
 use crate::Family;
@@ -89,7 +89,11 @@ impl Family for HopperFp8Gemm {
         generate::<HopperFp8GemmArguments>(header, |builder, arguments| {
             let HopperFp8GemmParameters { a, a_few, b, b_few, bias, d, d_f32, groups, error, rows, .. } =
                 arguments;
-            let scales = Some((arguments.a_scales, arguments.a_scale_pitch, arguments.b_scales));
+            let scales = Some(Scales {
+                a: arguments.a_scales,
+                a_pitch: arguments.a_scale_pitch,
+                b: arguments.b_scales,
+            });
             let arguments = Arguments { a, a_few, b, b_few, scales, bias, d, d_f32, groups, error, rows };
             emit(builder, &plan, &arguments);
         })

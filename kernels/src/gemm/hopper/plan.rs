@@ -34,6 +34,14 @@ pub(super) struct Plan {
     pub(super) tile: Tile,
 }
 
+/// Scales of A, their pitch if column-major, and scales of B.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<'k> {
+    pub(super) a: Pointer<'k, Global, f32>,
+    pub(super) a_pitch: Value<'k, u32>,
+    pub(super) b: Pointer<'k, Global, f32>,
+}
+
 /// The arguments of a kernel, whatever its family.
 #[derive(Clone, Copy)]
 pub(super) struct Arguments<'k> {
@@ -41,8 +49,8 @@ pub(super) struct Arguments<'k> {
     pub(super) a_few: TensorMapAddress<'k>,
     pub(super) b: TensorMapAddress<'k>,
     pub(super) b_few: TensorMapAddress<'k>,
-    /// Scales of A, their pitch if column-major, and scales of B.
-    pub(super) scales: Option<(Pointer<'k, Global, f32>, Value<'k, u32>, Pointer<'k, Global, f32>)>,
+    /// In FP8.
+    pub(super) scales: Option<Scales<'k>>,
     pub(super) bias: Pointer<'k, Global, f32>,
     pub(super) d: Pointer<'k, Global, Bf16>,
     pub(super) d_f32: Pointer<'k, Global, f32>,

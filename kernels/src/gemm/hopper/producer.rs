@@ -2,7 +2,7 @@
 //! by word, since these need not be aligned.
 
 use super::grouping::Groups;
-use super::plan::{Arguments, Plan, SPAN};
+use super::plan::{Arguments, Plan, SPAN, Scales};
 use super::schedule::{FEW_ROWS, Tile};
 use super::shared_memory::SharedMemory;
 use super::tile::{K_BYTES, Multicast};
@@ -44,7 +44,7 @@ fn fill<'k>(
     tile: &Tile<'k>,
     few: bool,
 ) {
-    let scales = arguments.scales.map(|_| ScaleSources::new(builder, plan, arguments, tile, few));
+    let scales = arguments.scales.map(|scales| ScaleSources::new(builder, plan, &scales, tile, few));
     let bytes = builder.constant(plan.stage_bytes()[usize::from(few)]);
     let is_first_lane = builder.lane().equals(0);
     builder.for_each(0, plan.k_blocks(), 1, |block| {
@@ -133,8 +133,8 @@ struct ScaleSources<'k> {
 
 impl<'k> ScaleSources<'k> {
     #[track_caller]
-    fn new(builder: &'k Builder, plan: &Plan, arguments: &Arguments<'k>, tile: &Tile<'k>, few: bool) -> Self {
-        let (a, pitch, b) = arguments.scales.expect("scales of FP8");
+    fn new(builder: &'k Builder, plan: &Plan, scales: &Scales<'k>, tile: &Tile<'k>, few: bool) -> Self {
+        let Scales { a, a_pitch: pitch, b } = *scales;
         let (lane, k_blocks, n_blocks) = (builder.lane(), plan.k_blocks(), plan.n.div_ceil(BLOCK));
         let (rows, scale_blocks) = if few { (FEW_ROWS, 1) } else { (plan.tile.m, plan.scale_blocks()) };
         let (row_step, a_step) = match plan.a_scales {
