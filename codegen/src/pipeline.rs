@@ -84,6 +84,13 @@ pub struct Place<'k> {
 }
 
 impl<'k> Place<'k> {
+    /// The same stage in the next round.
+    #[must_use]
+    #[track_caller]
+    pub fn next_round(self) -> Self {
+        Self { parity: self.parity ^ 1, ..self }
+    }
+
     /// The stage, 0 to the number of stages.
     #[must_use]
     pub fn stage(self) -> Value<'k, u32> {
@@ -165,22 +172,16 @@ impl<'k> Cursor<'k> {
         here
     }
 
-    /// Goes through whole rounds: `body` is written once for each stage, and gets the place and the one behind it. The
-    /// stages are literals, which makes all addresses within the ring ones. The cursor must stand at the first stage,
-    /// and does again at the end.
+    /// Goes through whole rounds; `body` gets the places of all stages of one. The stages are literals, which makes all
+    /// addresses within the ring ones. The cursor must stand at the first stage, and does again at the end.
     #[track_caller]
-    pub fn for_each_round(self, rounds: u32, body: impl Fn(Place<'k>, Place<'k>)) {
+    pub fn for_each_round(self, rounds: u32, body: impl FnOnce(&[Place<'k>])) {
         let (ring, builder) = (self.ring, self.ring.builder);
-        let stages = ring.full.count();
         builder.for_each(0, rounds, 1, |_| {
-            let (parity, other) = (self.parity.get(), self.parity.get() ^ 1);
-            let place = |index: u32| Place {
-                ring,
-                stage: builder.constant(index % stages),
-                parity: if index < stages { parity } else { other },
-            };
-            (0..stages).for_each(|stage| body(place(stage), place(stage + 1)));
-            self.parity.set(other);
+            let parity = self.parity.get();
+            let place = |stage| Place { ring, stage: builder.constant(stage), parity };
+            body(&(0..ring.full.count()).map(place).collect::<Vec<_>>());
+            self.parity.set(parity ^ 1);
         });
     }
 }

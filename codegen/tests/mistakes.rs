@@ -102,7 +102,8 @@ fn impossible_sizes_are_refused() {
 #[test]
 fn products_of_what_no_instruction_multiplies_are_refused() {
     let text = message("sm_90a", 128, |builder| {
-        let descriptor = builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), wgmma::Major::K);
+        let descriptor =
+            builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), wgmma::Major::K).encode();
         let sum = builder.accumulator(wgmma::ROWS);
         let element = rorqual_codegen::element::ElementType::U32;
         sum.multiply_add(element, descriptor, descriptor, builder.known(true));
@@ -110,7 +111,7 @@ fn products_of_what_no_instruction_multiplies_are_refused() {
     assert_eq!(text, "no product of a warpgroup takes u32");
     let text = message("sm_90a", 128, |builder| {
         let major = wgmma::Major::Mn { next_bytes: 8192 };
-        let descriptor = builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), major);
+        let descriptor = builder.swizzled_descriptor(builder.shared::<u8>(1024, 1024), major).encode();
         let element = rorqual_codegen::element::ElementType::E4m3;
         builder.accumulator(8).multiply_add(element, descriptor, descriptor, builder.known(true));
     });

@@ -128,7 +128,12 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
                 let b = builder.swizzled_descriptor(b_tiles.at(stage * (TILE_N * TILE_K)), Major::K);
                 builder.fence_products();
                 for k in (0..TILE_K).step_by(wgmma::K_BYTES as usize) {
-                    partial.multiply_add(ElementType::E4m3, a.bytes(k), b.bytes(k), builder.known(k > 0));
+                    partial.multiply_add(
+                        ElementType::E4m3,
+                        a.bytes(k).encode(),
+                        b.bytes(k).encode(),
+                        builder.known(k > 0),
+                    );
                 }
                 builder.commit_products();
                 let b_scale = b_scales.shuffle_index(step);

@@ -81,7 +81,12 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
                 builder.swizzled_descriptor(b_tiles.at(cursor.place().stage() * (TILE_N * TILE_K)), Major::K);
             builder.fence_products();
             for k in (0..2 * TILE_K).step_by(wgmma::K_BYTES as usize) {
-                sum.multiply_add(ElementType::Bf16, a.bytes(k), b.bytes(k), builder.known(true));
+                sum.multiply_add(
+                    ElementType::Bf16,
+                    a.bytes(k).encode(),
+                    b.bytes(k).encode(),
+                    builder.known(true),
+                );
             }
             builder.commit_products();
             builder.wait_products(0);

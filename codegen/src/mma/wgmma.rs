@@ -84,14 +84,24 @@ impl<'k> Descriptor<'k> {
         Self { low: self.low.uniform(), ..self }
     }
 
+    /// The operand of an instruction. Where operands of several products are encoded before the first of them, these
+    /// follow each other at once.
+    #[must_use]
     #[track_caller]
-    fn operand(self) -> Operand {
+    pub fn encode(self) -> Encoded<'k> {
         let builder = self.low.builder();
         let high = builder.constant((self.major.fixed_bits() >> 32) as u32);
         let halves = [self.low.in_register(), high.in_register()].map(Operand::Register);
         let whole = builder.compute::<u64>("mov.b64", &[Operand::Vector(halves.to_vec())]);
-        (whole + u64::from(self.bytes / 16)).operand()
+        Encoded { whole: whole + u64::from(self.bytes / 16), major: self.major }
     }
+}
+
+/// A [`Descriptor`] as an instruction takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Encoded<'k> {
+    whole: Value<'k, u64>,
+    major: Major,
 }
 
 /// The D of a warpgroup: 64 by `columns` in f32.
@@ -188,13 +198,7 @@ impl<'k> Accumulator<'k> {
 
     /// Issues D = A * B, plus D where `adds` holds, over 32 bytes of k.
     #[track_caller]
-    pub fn multiply_add(
-        &self,
-        element: ElementType,
-        a: Descriptor<'k>,
-        b: Descriptor<'k>,
-        adds: Predicate<'k>,
-    ) {
+    pub fn multiply_add(&self, element: ElementType, a: Encoded<'k>, b: Encoded<'k>, adds: Predicate<'k>) {
         let (ty, k) = match element {
             ElementType::E4m3 => ("e4m3", 32),
             ElementType::E5m2 => ("e5m2", 32),
@@ -205,8 +209,8 @@ impl<'k> Accumulator<'k> {
         let opcode = format!("wgmma.mma_async.sync.aligned.m64n{}k{k}.f32.{ty}.{ty}", self.columns);
         let d = Operand::Vector(self.registers.iter().map(|register| register.operand()).collect());
         let mut operands =
-            vec![d, a.operand(), b.operand(), adds.operand(), Operand::int(1), Operand::int(1)];
-        let transposed = [a, b].map(|descriptor| i64::from(descriptor.major != Major::K));
+            vec![d, a.whole.operand(), b.whole.operand(), adds.operand(), Operand::int(1), Operand::int(1)];
+        let transposed = [a, b].map(|operand| i64::from(operand.major != Major::K));
         if matches!(element, ElementType::Bf16 | ElementType::F16) {
             operands.extend(transposed.map(Operand::int));
         } else if transposed != [0, 0] {

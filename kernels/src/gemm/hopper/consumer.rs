@@ -16,7 +16,7 @@ use crate::BLOCK;
 use crate::gemm::Output;
 use rorqual_codegen::element::ElementType;
 use rorqual_codegen::mbarrier::Mbarrier;
-use rorqual_codegen::mma::wgmma::{self, Accumulator, Descriptor, Major};
+use rorqual_codegen::mma::wgmma::{self, Accumulator, Descriptor, Encoded, Major};
 use rorqual_codegen::pipeline::{Cursor, Place};
 use rorqual_codegen::{Builder, Predicate, Value, Variable};
 
@@ -38,7 +38,7 @@ struct Consumer<'a, 'k> {
 }
 
 /// Who stands where.
-enum Operands<'k> {
+enum Arrangement<'k> {
     /// The rows of A fill the rows of a product. Of each run of columns of the tile: whether its scale of B is that of
     /// the second block of 128 columns.
     Usual(Vec<Predicate<'k>>),
@@ -74,7 +74,7 @@ pub(super) fn consume<'k>(
     memory.tiles.worker().for_each(|tile| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
         if plan.swaps_few_rows() {
-            builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Operands::Swapped), usual);
+            builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Arrangement::Swapped), usual);
         } else {
             usual();
         }
@@ -87,7 +87,7 @@ pub(super) fn consume<'k>(
 impl<'k> Consumer<'_, 'k> {
     /// What the scales of a tile follow from.
     #[track_caller]
-    fn usual(&self, tile: &Tile<'k>) -> Operands<'k> {
+    fn usual(&self, tile: &Tile<'k>) -> Arrangement<'k> {
         let run = self.plan.tile.scale_run();
         let start = tile.column % BLOCK;
         let is_second = |index: u32| match index * run {
@@ -96,23 +96,23 @@ impl<'k> Consumer<'_, 'k> {
             BLOCK.. => self.builder.known(true),
             skipped => (start + skipped).at_least(BLOCK),
         };
-        Operands::Usual((0..self.plan.scale_runs()).map(is_second).collect())
+        Arrangement::Usual((0..self.plan.scale_runs()).map(is_second).collect())
     }
 
     #[track_caller]
-    fn tile(&self, arguments: &Arguments<'k>, tile: &Tile<'k>, operands: &Operands<'k>) {
-        let (columns, row_blocks) = match operands {
-            Operands::Usual(_) => (self.plan.tile.n, self.plan.tile.products()),
-            Operands::Swapped => (FEW_ROWS, 1),
+    fn tile(&self, arguments: &Arguments<'k>, tile: &Tile<'k>, arrangement: &Arrangement<'k>) {
+        let (columns, row_blocks) = match arrangement {
+            Arrangement::Usual(_) => (self.plan.tile.n, self.plan.tile.products()),
+            Arrangement::Swapped => (FEW_ROWS, 1),
         };
         let sums = match self.plan.format {
-            Format::Fp8 => self.promoted(columns, row_blocks, operands),
+            Format::Fp8 => self.promoted(columns, row_blocks, arrangement),
             Format::Bf16 => self.accumulated(columns, row_blocks),
         };
         let fragment = Fragment {
             sums,
             columns,
-            is_swapped: matches!(operands, Operands::Swapped),
+            is_swapped: matches!(arrangement, Arrangement::Swapped),
             warpgroup: self.warpgroup,
             row: self.row,
             column: self.column,
@@ -126,23 +126,23 @@ impl<'k> Consumer<'_, 'k> {
         &self,
         columns: u32,
         row_blocks: u32,
-        operands: &Operands<'k>,
+        arrangement: &Arrangement<'k>,
     ) -> Vec<Vec<Variable<'k, f32>>> {
         let zero = self.builder.constant(0.0_f32);
         let sums: Vec<Vec<_>> =
             (0..row_blocks).map(|_| (0..columns / 2).map(|_| zero.variable()).collect()).collect();
-        let swapped = matches!(operands, Operands::Swapped);
+        let swapped = matches!(arrangement, Arrangement::Swapped);
         if swapped || self.plan.tile.has_two_partials(Format::Fp8) {
-            self.promote_behind(&sums[0], columns, operands);
+            self.promote_behind(&sums[0], columns, arrangement);
         } else {
-            self.promote_at_once(&sums, columns, operands);
+            self.promote_at_once(&sums, columns, arrangement);
         }
         sums
     }
 
     /// Products, then promotion: the other warpgroup's products run meanwhile.
     #[track_caller]
-    fn promote_at_once(&self, sums: &[Vec<Variable<'k, f32>>], columns: u32, operands: &Operands<'k>) {
+    fn promote_at_once(&self, sums: &[Vec<Variable<'k, f32>>], columns: u32, arrangement: &Arrangement<'k>) {
         let builder = self.builder;
         let partial = builder.accumulator(columns);
         // The next stage is looked for early: the answer is there when it is needed.
@@ -151,15 +151,15 @@ impl<'k> Consumer<'_, 'k> {
         self.for_each_block(|here, next| {
             here.wait_full_unless(ready);
             for (row_block, sums) in (0_u32..).zip(sums) {
-                self.multiply(&partial, here.stage(), row_block);
-                let scales = self.scales(here.stage(), row_block, operands);
+                self.multiply(&partial, &self.operands(here.stage(), row_block));
+                let scales = self.scales(here.stage(), row_block, arrangement);
                 builder.sync_warp();
                 builder.wait_products(0);
                 if row_block + 1 == self.plan.tile.products() {
                     self.arrive(here.empty());
                     next.look_full(ready);
                 }
-                self.promote(sums, &partial, &scales, operands);
+                self.promote(sums, &partial, &scales, arrangement);
             }
         });
     }
@@ -169,39 +169,46 @@ impl<'k> Consumer<'_, 'k> {
     fn for_each_block(&self, body: impl Fn(Place<'k>, Place<'k>)) {
         let (blocks, stages) = (self.plan.k_blocks(), self.plan.tile.stages);
         if blocks.is_multiple_of(stages) {
-            self.cursor.for_each_round(blocks / stages, body);
+            self.cursor.for_each_round(blocks / stages, |places| {
+                let behind = places[0].next_round();
+                let next = places[1..].iter().chain([&behind]);
+                places.iter().zip(next).for_each(|(here, next)| body(*here, *next));
+            });
         } else {
             self.cursor.for_each_step(blocks, body);
         }
     }
 
-    /// Products of a stage start before the partial sums of the stage before are promoted.
+    /// Products of a stage start before the partial sums of the stage before are promoted. A stretch of stages ends
+    /// without products under way: the assembler cannot follow them around a loop.
     #[track_caller]
-    fn promote_behind(&self, sums: &[Variable<'k, f32>], columns: u32, operands: &Operands<'k>) {
-        let (builder, blocks) = (self.builder, self.plan.k_blocks());
+    fn promote_behind(&self, sums: &[Variable<'k, f32>], columns: u32, arrangement: &Arrangement<'k>) {
+        let (builder, blocks, stages) = (self.builder, self.plan.k_blocks(), self.plan.tile.stages);
         let sets = [0, 1].map(|_| builder.accumulator(columns));
-        let stretch = |places: &mut dyn FnMut(u32) -> Place<'k>, count: u32| {
+        let stretch = |places: &[Place<'k>]| {
             let mut before: Option<(Place<'k>, Vec<Value<'k, f32>>)> = None;
-            for step in 0..=count {
-                let started = (step < count).then(|| {
-                    let place = places(step);
+            for step in 0..=places.len() {
+                let started = places.get(step).map(|place| {
+                    let operands = self.operands(place.stage(), 0);
                     place.wait_full();
-                    self.multiply(&sets[step as usize % 2], place.stage(), 0);
-                    (place, self.scales(place.stage(), 0, operands))
+                    self.multiply(&sets[step % 2], &operands);
+                    (*place, self.scales(place.stage(), 0, arrangement))
                 });
                 if let Some((place, scales)) = before {
                     builder.wait_products(u32::from(started.is_some()));
                     self.release(place.empty());
-                    self.promote(sums, &sets[(step as usize + 1) % 2], &scales, operands);
+                    self.promote(sums, &sets[(step + 1) % 2], &scales, arrangement);
                 }
                 before = started;
             }
         };
-        let length = self.plan.tile.stages;
-        builder.for_each(0, blocks / length, 1, |_| stretch(&mut |_| self.cursor.take(), length));
-        if !blocks.is_multiple_of(length) {
-            stretch(&mut |_| self.cursor.take(), blocks % length);
+        if blocks.is_multiple_of(stages) {
+            self.cursor.for_each_round(blocks / stages, stretch);
+            return;
         }
+        let take = |count: u32| stretch(&(0..count).map(|_| self.cursor.take()).collect::<Vec<_>>());
+        builder.for_each(0, blocks / stages, 1, |_| take(stages));
+        take(blocks % stages);
     }
 
     /// The sums of bf16: they stay in the accumulators of the tensor cores.
@@ -211,10 +218,11 @@ impl<'k> Consumer<'_, 'k> {
         let sums: Vec<Accumulator<'k>> = (0..row_blocks).map(|_| builder.accumulator(columns)).collect();
         let multiply = |adds: bool| {
             let place = cursor.take();
+            let blocks: Vec<_> = (0..row_blocks).map(|block| self.operands(place.stage(), block)).collect();
             place.wait_full();
             builder.fence_products();
-            for (row_block, sum) in (0..).zip(&sums) {
-                self.issue(sum, place.stage(), row_block, adds);
+            for (sum, operands) in sums.iter().zip(&blocks) {
+                self.issue(sum, operands, adds);
             }
             builder.commit_products();
             place.stage()
@@ -231,36 +239,50 @@ impl<'k> Consumer<'_, 'k> {
         sums.iter().map(|sum| sum.registers().to_vec()).collect()
     }
 
+    /// The operands of the products of a stage, in ascending k.
+    #[track_caller]
+    fn operands(&self, stage: Value<'k, u32>, row_block: u32) -> Vec<[Encoded<'k>; 2]> {
+        let (tile, b_major) = (self.plan.tile, self.plan.b_major());
+        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
+        let b = self.b.pieces(stage, tile.n * K_BYTES);
+        let steps = 0..K_BYTES / wgmma::K_BYTES;
+        steps
+            .map(|step| [a.bytes(step * Major::K.k_bytes()), b.bytes(step * b_major.k_bytes())])
+            .map(|operands| operands.map(Descriptor::encode))
+            .collect()
+    }
+
     /// Starts the products of a stage into a new sum.
     #[track_caller]
-    fn multiply(&self, partial: &Accumulator<'k>, stage: Value<'k, u32>, row_block: u32) {
+    fn multiply(&self, partial: &Accumulator<'k>, operands: &[[Encoded<'k>; 2]]) {
         self.builder.fence_products();
-        self.issue(partial, stage, row_block, false);
+        self.issue(partial, operands, false);
         self.builder.commit_products();
     }
 
     #[track_caller]
-    fn issue(&self, sum: &Accumulator<'k>, stage: Value<'k, u32>, row_block: u32, adds: bool) {
-        let (builder, tile) = (self.builder, self.plan.tile);
+    fn issue(&self, sum: &Accumulator<'k>, operands: &[[Encoded<'k>; 2]], adds: bool) {
         let element = match self.plan.format {
             Format::Fp8 => ElementType::E4m3,
             Format::Bf16 => ElementType::Bf16,
         };
-        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
-        let b = self.b.pieces(stage, tile.n * K_BYTES);
-        for step in 0..K_BYTES / wgmma::K_BYTES {
-            let (a, b) = (a.bytes(step * Major::K.k_bytes()), b.bytes(step * self.plan.b_major().k_bytes()));
-            sum.multiply_add(element, a, b, builder.known(adds || step > 0));
+        for (step, [a, b]) in operands.iter().enumerate() {
+            sum.multiply_add(element, *a, *b, self.builder.known(adds || step > 0));
         }
     }
 
     /// The products of scales that the thread needs: of its two rows with each run of columns; swapped, of the weight
     /// with each of its columns.
     #[track_caller]
-    fn scales(&self, stage: Value<'k, u32>, row_block: u32, operands: &Operands<'k>) -> Vec<Value<'k, f32>> {
+    fn scales(
+        &self,
+        stage: Value<'k, u32>,
+        row_block: u32,
+        arrangement: &Arrangement<'k>,
+    ) -> Vec<Value<'k, f32>> {
         let (a, b) = (self.memory.a_scales(stage), self.memory.b_scales(stage));
-        match operands {
-            Operands::Usual(is_second) => {
+        match arrangement {
+            Arrangement::Usual(is_second) => {
                 let block = self.warpgroup * self.plan.tile.products() + row_block;
                 let rows = a.at(block * wgmma::ROWS).at(self.row);
                 let rows = [rows.load(), rows.at(8).load()];
@@ -270,7 +292,7 @@ impl<'k> Consumer<'_, 'k> {
                     is_second.iter().map(|is_second| is_second.select(second, first)).collect();
                 rows.iter().flat_map(|row| runs.iter().map(|run| *row * *run)).collect()
             }
-            Operands::Swapped => {
+            Arrangement::Swapped => {
                 let weight = b.load();
                 let pairs = (0..FEW_ROWS).step_by(8).map(|first| a.at(self.column).at(first).load_words(2));
                 pairs.flatten().map(|scale| scale.bits::<f32>() * weight).collect()
@@ -285,13 +307,15 @@ impl<'k> Consumer<'_, 'k> {
         sums: &[Variable<'k, f32>],
         partial: &Accumulator<'k>,
         scales: &[Value<'k, f32>],
-        operands: &Operands<'k>,
+        arrangement: &Arrangement<'k>,
     ) {
         for ((register, value), sum) in (0..).zip(partial.registers()).zip(sums) {
             let (row, column) = wgmma::d_coordinate(0, register);
-            let scale = match operands {
-                Operands::Usual(_) => row / 8 * self.plan.scale_runs() + column / self.plan.tile.scale_run(),
-                Operands::Swapped => column / 8 * 2 + column % 2,
+            let scale = match arrangement {
+                Arrangement::Usual(_) => {
+                    row / 8 * self.plan.scale_runs() + column / self.plan.tile.scale_run()
+                }
+                Arrangement::Swapped => column / 8 * 2 + column % 2,
             };
             sum.add_product(value.peek(), scales[scale as usize]);
         }
