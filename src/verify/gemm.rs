@@ -44,6 +44,19 @@ pub(super) struct Sizes {
     pub(super) rows: usize,
     /// Elements that the pitches of A, B and D are multiples of.
     pub(super) units: [usize; 3],
+    /// Rows that every other group has at most.
+    pub(super) few_rows: Option<usize>,
+}
+
+impl Sizes {
+    /// How many of the rows that are left a group has.
+    fn rows_of(&self, random: &mut Random, group: usize, left: usize) -> usize {
+        let most = match self.few_rows {
+            Some(few) if group.is_multiple_of(2) => few.min(left),
+            _ => left,
+        };
+        random.below(most + 1)
+    }
 }
 
 /// A specialisation and the rows of a case.
@@ -100,8 +113,8 @@ impl Case {
         };
         match random.below(if fp8 { 3 } else { 4 }) {
             0 => case.dense(),
-            1 => case.prefix(random, b_rows * b_pitch),
-            2 => case.masked(random, b_rows * b_pitch),
+            1 => case.prefix(random, sizes, b_rows * b_pitch),
+            2 => case.masked(random, sizes, b_rows * b_pitch),
             _ => case.batched(random, b_rows * b_pitch, sizes.units[0]),
         }
         case
@@ -117,10 +130,16 @@ impl Case {
         Product { a, b: weight * weight_size, d, rows, row, weight }
     }
 
-    fn prefix(&mut self, random: &mut Random, weight_size: usize) {
+    fn prefix(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         self.weights = if random.one_in(8) { 33 } else { 1 + random.below(GROUPS) };
         let mut cuts: Vec<u32> = (0..=self.weights).map(|_| random.below(self.rows + 1) as u32).collect();
         cuts.sort_unstable();
+        if sizes.few_rows.is_some() {
+            for group in 0..self.weights {
+                let begin = cuts[group] as usize;
+                cuts[group + 1] = (begin + sizes.rows_of(random, group, self.rows - begin)) as u32;
+            }
+        }
         self.present = cuts[self.weights] as usize;
         self.groups = cuts;
         let mut good = self.weights;
@@ -135,9 +154,9 @@ impl Case {
         self.spec.grouping = Grouping::Prefix { groups: self.weights as u32 };
     }
 
-    fn masked(&mut self, random: &mut Random, weight_size: usize) {
+    fn masked(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         self.weights = 1 + random.below(GROUPS);
-        self.groups = (0..self.weights).map(|_| random.below(self.rows + 1) as u32).collect();
+        self.groups = (0..self.weights).map(|group| sizes.rows_of(random, group, self.rows) as u32).collect();
         if random.one_in(8) && self.rows > 0 {
             self.groups[random.below(self.weights)] = (self.rows + 1 + random.below(1000)) as u32;
             self.error = device_error::GROUPS;
@@ -298,7 +317,7 @@ pub(super) fn download_d(
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, false, &Sizes { n: 200, k: 260, rows: 140, units: [1; 3] });
+    let case = Case::draw(random, false, &Sizes { n: 200, k: 260, rows: 140, units: [1; 3], few_rows: None });
     let style = random.style();
     let kernel = generate::<Bf16Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
@@ -371,7 +390,7 @@ pub(super) fn spread(codes: &[u8], columns: usize, pitch: usize, size: usize) ->
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, true, &Sizes { n: 200, k: 400, rows: 140, units: [1; 3] });
+    let case = Case::draw(random, true, &Sizes { n: 200, k: 400, rows: 140, units: [1; 3], few_rows: None });
     let style = random.style();
     let kernel = generate::<Fp8Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();

@@ -20,6 +20,9 @@ use rorqual_kernels::gemm::{Grouping, Order, Output};
 use rorqual_kernels::quant::ScaleLayout;
 use rorqual_kernels::{Registered, device_error, generate};
 
+/// About as many rows as a group has whose operands are swapped.
+const FEW_ROWS: usize = 40;
+
 /// What is not in a portable case.
 struct Hopper {
     spec: HopperGemmSpec,
@@ -115,7 +118,7 @@ fn index_rows(random: &mut Random, case: &mut Case) {
     case.error = 0;
     let mut index = Vec::with_capacity(case.rows);
     while index.len() < case.rows {
-        let (length, group) = (1 + random.below(90), random.below(groups + 1));
+        let (length, group) = (1 + random.below(3 * FEW_ROWS), random.below(groups + 1));
         let name = match group {
             group if group < groups => group as u32,
             _ if random.one_in(4) => {
@@ -164,7 +167,8 @@ fn draw_tile(random: &mut Random, format: Format, case: &Case, grouping: Groups)
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let mut case = Case::draw(random, false, &Sizes { n: 300, k: 400, rows: 300, units: [8; 3] });
+    let sizes = Sizes { n: 400, k: 400, rows: 400, units: [8; 3], few_rows: Some(FEW_ROWS) };
+    let mut case = Case::draw(random, false, &sizes);
     let hopper = Hopper::draw(random, Format::Bf16, &mut case);
     let style = random.style();
     let kernel = generate::<HopperBf16Gemm>(&hopper.spec, machine.target())?;
@@ -209,7 +213,8 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let mut case = Case::draw(random, true, &Sizes { n: 300, k: 700, rows: 300, units: [16, 16, 8] });
+    let sizes = Sizes { n: 400, k: 700, rows: 400, units: [16, 16, 8], few_rows: Some(FEW_ROWS) };
+    let mut case = Case::draw(random, true, &sizes);
     let hopper = Hopper::draw(random, Format::Fp8, &mut case);
     let style = random.style();
     let kernel = generate::<HopperFp8Gemm>(&hopper.spec, machine.target())?;

@@ -9,8 +9,8 @@ use rorqual_ptx::target::Target;
 use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Outcome, Precision, Verdict};
 use std::fmt;
 
-/// Multiprocessors that a simulated device claims to have.
-const MULTIPROCESSORS: u32 = 4;
+/// Multiprocessors that simulated devices claim to have: few, so that a CTA of a persistent kernel computes many tiles.
+const MULTIPROCESSORS: [u32; 3] = [1, 2, 4];
 
 /// The targets that machines of a family are drawn from: of one of each generation whose tensor cores families or the
 /// simulator tell apart, those that the family serves.
@@ -29,17 +29,19 @@ pub fn targets(served: Targets) -> Vec<Target> {
 pub struct Simulated {
     device: Device,
     target: Target,
+    multiprocessors: u32,
 }
 
 impl Simulated {
-    /// A GPU that runs code for `target`.
+    /// A GPU that runs code for `target`; the seed of its schedule also decides how many multiprocessors it has.
     ///
     /// # Errors
     /// If the architecture is not simulated.
     pub fn new(target: Target, options: Options) -> Result<Self, MachineError> {
+        let multiprocessors = MULTIPROCESSORS[(options.seed % MULTIPROCESSORS.len() as u64) as usize];
         let mut device = Device::new(target)?;
         *device.options_mut() = options;
-        Ok(Self { device, target })
+        Ok(Self { device, target, multiprocessors })
     }
 
     /// GPUs of every target that machines of a family are drawn from, in both precisions, each under some schedules.
@@ -93,7 +95,7 @@ impl Simulated {
         arguments: &[Argument],
     ) -> Result<Option<Outcome>, MachineError> {
         let grid = contract
-            .grid(arguments, MULTIPROCESSORS)
+            .grid(arguments, self.multiprocessors)
             .map_err(|error| MachineError::Wrong(error.to_string()))?;
         if grid.contains(&0) {
             return Ok(None);

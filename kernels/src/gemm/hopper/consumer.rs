@@ -230,12 +230,13 @@ impl<'k> Consumer<'_, 'k> {
         let before = multiply(false).variable();
         builder.for_each(1, self.plan.k_blocks(), 1, |_| {
             let stage = multiply(true);
+            // No thread reads a stage: what products read is read when the warp has waited for them.
             builder.wait_products(1);
-            self.release(self.memory.ring.empty_of(before.peek()));
+            self.arrive(self.memory.ring.empty_of(before.peek()));
             before.set(stage);
         });
         builder.wait_products(0);
-        self.release(self.memory.ring.empty_of(before.peek()));
+        self.arrive(self.memory.ring.empty_of(before.peek()));
         sums.iter().map(|sum| sum.registers().to_vec()).collect()
     }
 
