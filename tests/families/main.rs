@@ -10,6 +10,7 @@
 mod access;
 mod batch_invariance;
 mod elementwise;
+mod latency;
 mod mutants;
 
 use rorqual::catalog::AnySpec;

@@ -35,7 +35,7 @@
 //! Between different tiles, predicted differences below 7 % mean little; they decide because something must.
 
 use crate::gemm::Output;
-use crate::gemm::hopper::tile::{Format, K_BYTES, MOST_STAGES, Multicast, PRODUCT_ROWS, Tile};
+use crate::gemm::hopper::tile::{Format, K_BYTES, MOST_STAGES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -66,6 +66,10 @@ const BETWEEN_PRODUCTS_CLOCKS: f64 = 29.0;
 const TILE_CLOCKS: f64 = 800.0;
 /// Elements of D that a CTA rounds and stages in a clock (fitted likewise).
 const STAGED_ELEMENTS_PER_CLOCK: f64 = 32.0;
+/// Clocks that a piece of D waits until the piece before has been read from shared memory (assumed).
+const PIECE_CLOCKS: f64 = 400.0;
+/// Latency of a copy that the stages are to hide, in clocks: a microsecond.
+const HIDDEN_CLOCKS: f64 = 1830.0;
 /// Memory bandwidth in bytes a microsecond (fitted; the specification has 3352 GB/s).
 const MEMORY_BYTES_PER_MICROSECOND: f64 = 2.6e6;
 /// A launch, with first and last latencies, in microseconds (fitted).
@@ -392,12 +396,15 @@ impl Estimate {
     }
 }
 
-/// Clocks of a tile outside of its blocks. Staged output leaves while the next tile is multiplied; what is stored from
-/// registers does not.
+/// Clocks of a tile outside of its blocks. The last piece of staged output leaves while the next tile is multiplied; what
+/// is stored from registers does not.
 fn tile_ends(tile: &Tile, output: Output) -> f64 {
     let elements = f64::from(tile.m) * f64::from(tile.n);
     let stored = match output {
-        Output::Bf16 => elements / STAGED_ELEMENTS_PER_CLOCK,
+        Output::Bf16 => {
+            let pieces = tile.products() * tile.n.div_ceil(PIECE_COLUMNS);
+            elements / STAGED_ELEMENTS_PER_CLOCK + f64::from(pieces - 1) * PIECE_CLOCKS
+        }
         Output::F32 => elements * output_bytes(output) / STORE_BYTES_PER_CLOCK,
     };
     TILE_CLOCKS + stored
@@ -427,8 +434,17 @@ fn percent(part: f64) -> String {
     format!("{:.0} %", 100.0 * part)
 }
 
-/// The tiles that a problem may get: each with as many stages as fit, but no tile of fewer than 3. Of 4 stages or more,
-/// the most that divide the blocks of K: then a tile is whole rounds of the ring, and its addresses are literals. With 64 rows, columns
+/// Whether the stages cover the time from the release of a stage until it is full again: a microsecond, the way of its
+/// bytes from L2, and the time that it is held.
+fn hides_latency(tile: &Tile, format: Format) -> bool {
+    let clocks = BlockClocks::of(tile, format);
+    let (_, block) = clocks.longest();
+    f64::from(tile.stages) * block >= HIDDEN_CLOCKS + clocks.l2 + 1.5 * block
+}
+
+/// The tiles that a problem may get: each with as many stages as fit, but no tile of fewer than 3. If enough to hide the
+/// latency of copies, the most that divide the blocks of K: then a tile is whole rounds of the ring, and its addresses
+/// are literals. With 64 rows, columns
 /// go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or more, where both neighbours
 /// exist.
 #[must_use]
@@ -451,8 +467,10 @@ pub fn candidates(problem: &Problem) -> Vec<Tile> {
                 Tile { m, n, stages: *stages, multicast }.check(problem.format, problem.output).is_ok()
             };
             let counts = || (LEAST_STAGES..=MOST_STAGES).rev().filter(fits);
-            let whole_rounds =
-                counts().find(|stages| *stages > LEAST_STAGES && blocks.is_multiple_of(*stages));
+            let whole_rounds = counts().find(|stages| {
+                let tile = Tile { m, n, stages: *stages, multicast };
+                blocks.is_multiple_of(*stages) && hides_latency(&tile, problem.format)
+            });
             if let (true, Some(stages)) = (has_neighbour && suits_groups, whole_rounds.or(counts().next())) {
                 tiles.push(Tile { m, n, stages, multicast });
             }
@@ -700,12 +718,12 @@ mod tests {
 Fp8 4096 x 2112 x 7168, dense, output Bf16, 132 multiprocessors
 128 x 192: of 3 within 1 % of the fastest, the first by waste, waves, shared memory, L2 traffic
 tile      stages cluster  tiles waves tensor shared  block bound               us TFLOP/s  reason
-128 x 192      4 B by 2     352     3    768    864    864 shared memory     87.8    1413  tensor cores busy 86 % of a tile, 3 % its ends, waste 11 %
-128 x 144      4 B by 2     480     4    576    720    720 shared memory     96.9    1280  tensor cores busy 77 % of a tile, 3 % its ends, waste 11 %
-128 x 160      4 B by 2     448     4    640    768    768 shared memory    102.8    1206  tensor cores busy 81 % of a tile, 3 % its ends, waste 20 %
-256 x 96       3 A by 2     352     3    768   1040   1040 shared memory    103.7    1196  tensor cores busy 72 % of a tile, 3 % its ends, waste 11 %
-128 x 112      4 B by 2     608     5    448    624    624 shared memory    104.5    1187  tensor cores busy 69 % of a tile, 3 % its ends, waste 9 %
-128 x 128      4 B by 2     544     5    512    664    664 shared memory    110.7    1120  tensor cores busy 74 % of a tile, 3 % its ends, waste 20 %
+128 x 192      5 B by 2     352     3    768    864    864 shared memory     89.1    1392  tensor cores busy 85 % of a tile, 5 % its ends, waste 11 %
+128 x 144      6 B by 2     480     4    576    720    720 shared memory     98.6    1258  tensor cores busy 76 % of a tile, 5 % its ends, waste 11 %
+128 x 160      5 B by 2     448     4    640    768    768 shared memory    104.5    1186  tensor cores busy 79 % of a tile, 5 % its ends, waste 20 %
+128 x 112      6 B by 2     608     5    448    624    624 shared memory    105.6    1174  tensor cores busy 69 % of a tile, 5 % its ends, waste 9 %
+256 x 96       4 A by 2     352     3    768   1040   1040 shared memory    105.6    1174  tensor cores busy 70 % of a tile, 5 % its ends, waste 11 %
+128 x 128      6 B by 2     544     5    512    664    664 shared memory    111.8    1109  tensor cores busy 74 % of a tile, 4 % its ends, waste 20 %
 ";
 
     fn problems() -> impl Strategy<Value = Problem> {

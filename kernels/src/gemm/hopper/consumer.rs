@@ -150,9 +150,12 @@ impl<'k> Consumer<'_, 'k> {
         self.cursor.place().look_full(ready);
         self.for_each_block(|here, next| {
             here.wait_full_unless(ready);
+            let mut of_columns = None;
             for (row_block, sums) in (0_u32..).zip(sums) {
                 self.multiply(&partial, &self.operands(here.stage(), row_block));
-                let scales = self.scales(here.stage(), row_block, arrangement);
+                let of_columns =
+                    of_columns.get_or_insert_with(|| self.column_scales(here.stage(), arrangement));
+                let scales = self.scales(here.stage(), row_block, of_columns, arrangement);
                 builder.sync_warp();
                 builder.wait_products(0);
                 if row_block + 1 == self.plan.tile.products() {
@@ -192,7 +195,8 @@ impl<'k> Consumer<'_, 'k> {
                     let operands = self.operands(place.stage(), 0);
                     place.wait_full();
                     self.multiply(&sets[step % 2], &operands);
-                    (*place, self.scales(place.stage(), 0, arrangement))
+                    let of_columns = self.column_scales(place.stage(), arrangement);
+                    (*place, self.scales(place.stage(), 0, &of_columns, arrangement))
                 });
                 if let Some((place, scales)) = before {
                     builder.wait_products(u32::from(started.is_some()));
@@ -211,7 +215,8 @@ impl<'k> Consumer<'_, 'k> {
         take(blocks % stages);
     }
 
-    /// The sums of bf16: they stay in the accumulators of the tensor cores.
+    /// The sums of bf16: they stay in the accumulators of the tensor cores. No thread reads a stage: what products read is
+    /// read when the warp has waited for them.
     #[track_caller]
     fn accumulated(&self, columns: u32, row_blocks: u32) -> Vec<Vec<Variable<'k, f32>>> {
         let (builder, cursor) = (self.builder, self.cursor);
@@ -225,12 +230,22 @@ impl<'k> Consumer<'_, 'k> {
                 self.issue(sum, operands, adds);
             }
             builder.commit_products();
-            place.stage()
+            place
         };
-        let before = multiply(false).variable();
+        if self.plan.tile.consumer_warpgroups() > 1 {
+            // The other warpgroup's products run while this one waits, and the stage is free at once.
+            let step = |adds: bool| {
+                let place = multiply(adds);
+                builder.wait_products(0);
+                self.arrive(place.empty());
+            };
+            step(false);
+            builder.for_each(1, self.plan.k_blocks(), 1, |_| step(true));
+            return sums.iter().map(|sum| sum.registers().to_vec()).collect();
+        }
+        let before = multiply(false).stage().variable();
         builder.for_each(1, self.plan.k_blocks(), 1, |_| {
-            let stage = multiply(true);
-            // No thread reads a stage: what products read is read when the warp has waited for them.
+            let stage = multiply(true).stage();
             builder.wait_products(1);
             self.arrive(self.memory.ring.empty_of(before.peek()));
             before.set(stage);
@@ -272,33 +287,42 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// The products of scales that the thread needs: of its two rows with each run of columns; swapped, of the weight
-    /// with each of its columns.
+    /// The scales of the columns of a product: of each run of columns of the weight; swapped, of each of the thread's
+    /// columns.
+    #[track_caller]
+    fn column_scales(&self, stage: Value<'k, u32>, arrangement: &Arrangement<'k>) -> Vec<Value<'k, f32>> {
+        match arrangement {
+            Arrangement::Usual(is_second) => {
+                let blocks = self.memory.b_scales(stage).load_words(self.plan.scale_blocks() as usize);
+                let [first, second] = [blocks[0], blocks[blocks.len() - 1]].map(Value::bits::<f32>);
+                is_second.iter().map(|is_second| is_second.select(second, first)).collect()
+            }
+            Arrangement::Swapped => {
+                let own = self.memory.a_scales(stage).at(self.column);
+                let pairs = (0..FEW_ROWS).step_by(8).map(|first| own.at(first).load_words(2));
+                pairs.flatten().map(Value::bits).collect()
+            }
+        }
+    }
+
+    /// The products of scales that the thread needs: of its two rows, or swapped of the weight, with those of columns.
     #[track_caller]
     fn scales(
         &self,
         stage: Value<'k, u32>,
         row_block: u32,
+        of_columns: &[Value<'k, f32>],
         arrangement: &Arrangement<'k>,
     ) -> Vec<Value<'k, f32>> {
-        let (a, b) = (self.memory.a_scales(stage), self.memory.b_scales(stage));
-        match arrangement {
-            Arrangement::Usual(is_second) => {
+        let of_rows = match arrangement {
+            Arrangement::Usual(_) => {
                 let block = self.warpgroup * self.plan.tile.products() + row_block;
-                let rows = a.at(block * wgmma::ROWS).at(self.row);
-                let rows = [rows.load(), rows.at(8).load()];
-                let blocks = b.load_words(self.plan.scale_blocks() as usize);
-                let [first, second] = [blocks[0], blocks[blocks.len() - 1]].map(Value::bits::<f32>);
-                let runs: Vec<_> =
-                    is_second.iter().map(|is_second| is_second.select(second, first)).collect();
-                rows.iter().flat_map(|row| runs.iter().map(|run| *row * *run)).collect()
+                let rows = self.memory.a_scales(stage).at(block * wgmma::ROWS).at(self.row);
+                vec![rows.load(), rows.at(8).load()]
             }
-            Arrangement::Swapped => {
-                let weight = b.load();
-                let pairs = (0..FEW_ROWS).step_by(8).map(|first| a.at(self.column).at(first).load_words(2));
-                pairs.flatten().map(|scale| scale.bits::<f32>() * weight).collect()
-            }
-        }
+            Arrangement::Swapped => vec![self.memory.b_scales(stage).load()],
+        };
+        of_rows.iter().flat_map(|row| of_columns.iter().map(|column| *row * *column)).collect()
     }
 
     /// Adds partial sums, scaled.

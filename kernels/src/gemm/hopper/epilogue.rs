@@ -1,7 +1,9 @@
 //! From the sums of a tile to D.
 //!
-//! Results in bf16 go through shared memory: `stmatrix` stores the fragments of a warpgroup, each row is then a bulk copy
-//! of its own, which ends where the row does. The copies run while the next tile is multiplied. Rows that are not of the
+//! Results in bf16 go through shared memory in pieces of 64 rows by 64 columns: `stmatrix` stores the fragments of a
+//! warpgroup, each row is then a bulk copy of its own, which ends where the row does. Pieces are small because stages are
+//! worth more: a ring that is one stage deeper hides another 400 ns of latency, a piece more is waited for a few hundred
+//! clocks, once in a tile. The copies of the last piece run while the next tile is multiplied. Rows that are not of the
 //! group are not copied: nothing outside a group is written. Results in f32 go from the registers to memory, whole
 //! sectors at a time.
 
@@ -9,6 +11,7 @@ use super::grouping::Groups;
 use super::plan::{Arguments, Plan};
 use super::schedule::Tile;
 use super::shared_memory::SharedMemory;
+use super::tile::PIECE_COLUMNS;
 use crate::gemm::Output;
 use rorqual_codegen::element::{B32, Bf16, Element};
 use rorqual_codegen::format::Format;
@@ -62,8 +65,7 @@ pub(super) fn store<'k>(
         Output::Bf16 => {
             let d = target.first(arguments.d, plan);
             let values = finished(plan, arguments, &target, fragment, d);
-            stage(plan, memory, fragment, &values);
-            copy_rows(plan, memory, fragment, &target, d);
+            store_pieces(plan, memory, fragment, &target, d, &values);
         }
         Output::F32 => {
             let d = target.first(arguments.d_f32, plan);
@@ -154,35 +156,62 @@ fn finished<'k, T: Format>(
     blocks.map(|(block, sums)| (0..).zip(sums).map(|(at, sum)| finish(block, at, sum)).collect()).collect()
 }
 
-/// Stores results as rows of D to the warpgroup's part of shared memory.
+/// Stores results piece by piece: 64 rows by up to [`PIECE_COLUMNS`] go through the warpgroup's part of shared memory.
 #[track_caller]
-fn stage<'k>(
+fn store_pieces<'k>(
     plan: &Plan,
     memory: &SharedMemory<'k>,
     fragment: &Fragment<'k>,
+    target: &Target<'k>,
+    d: Pointer<'k, Global, Bf16>,
     values: &[Vec<Value<'k, f32>>],
 ) {
-    let (builder, pitch) = (fragment.row.builder(), staged_pitch(fragment));
-    // The copies of the tile before have read what stands here.
+    // A register holds an element of 8 columns for each 2 rows of a lane's four.
+    let registers = (PIECE_COLUMNS / 2) as usize;
+    for (block, values) in (0_u32..).zip(values) {
+        for (first, values) in (0_u32..).step_by(PIECE_COLUMNS as usize).zip(values.chunks(registers)) {
+            stage(plan, memory, fragment, values);
+            let piece = if fragment.is_swapped {
+                Piece { row: 0, column: 0, rows: fragment.columns, columns: wgmma::ROWS }
+            } else {
+                let columns = values.len() as u32 * 2;
+                Piece { row: block * wgmma::ROWS, column: first, rows: wgmma::ROWS, columns }
+            };
+            copy_rows(plan, memory, fragment, target, d, &piece);
+        }
+    }
+}
+
+/// Rows and columns of D within a warpgroup's target.
+struct Piece {
+    row: u32,
+    column: u32,
+    rows: u32,
+    columns: u32,
+}
+
+/// Stores a piece to shared memory as rows of D.
+#[track_caller]
+fn stage<'k>(plan: &Plan, memory: &SharedMemory<'k>, fragment: &Fragment<'k>, values: &[Value<'k, f32>]) {
+    let (builder, pitch) = (fragment.row.builder(), plan.staged_pitch());
+    // The copies of the piece before have read what stands here.
     builder.wait_stores_read(0);
     meet(builder, fragment);
     let (lane, warp) = (builder.lane(), builder.warp() & 3);
     let own = staged(plan, memory, fragment);
-    for (block, values) in (0_u32..).zip(values) {
-        // A word of each 8x8 matrix: two for 8 columns, the upper and the lower 8 rows of the warp.
-        let words: Vec<Value<'k, B32>> = values.chunks(2).map(Bf16::pack).collect();
-        for (atoms, words) in (0_u32..).step_by(2).zip(words.chunks(4)) {
-            // Lanes 0 to 15 point to the first 8 columns, the others to the next.
-            let (down, right) = (lane & 15, lane >> 4);
-            let place = if fragment.is_swapped {
-                // Matrices are transposed: rows of the weight run along the rows of D.
-                let token = (right + atoms) * 8 + (down & 7);
-                token * pitch + warp * 16 + (down >> 3) * 8
-            } else {
-                (warp * 16 + down + block * wgmma::ROWS) * pitch + (right + atoms) * 8
-            };
-            builder.store_matrices(own.at(place), words, fragment.is_swapped);
-        }
+    // A word of each 8x8 matrix: two for 8 columns, the upper and the lower 8 rows of the warp.
+    let words: Vec<Value<'k, B32>> = values.chunks(2).map(Bf16::pack).collect();
+    for (atoms, words) in (0_u32..).step_by(2).zip(words.chunks(4)) {
+        // Lanes 0 to 15 point to the first 8 columns, the others to the next.
+        let (down, right) = (lane & 15, lane >> 4);
+        let place = if fragment.is_swapped {
+            // Matrices are transposed: rows of the weight run along the rows of D.
+            let token = (right + atoms) * 8 + (down & 7);
+            token * pitch + warp * 16 + (down >> 3) * 8
+        } else {
+            (warp * 16 + down) * pitch + (right + atoms) * 8
+        };
+        builder.store_matrices(own.at(place), words, fragment.is_swapped);
     }
     builder.fence_async_shared();
     if plan.accumulate {
@@ -192,7 +221,7 @@ fn stage<'k>(
     meet(builder, fragment);
 }
 
-/// Copies the staged rows, a thread each.
+/// Copies the staged rows of a piece, a thread each.
 #[track_caller]
 fn copy_rows<'k>(
     plan: &Plan,
@@ -200,31 +229,27 @@ fn copy_rows<'k>(
     fragment: &Fragment<'k>,
     target: &Target<'k>,
     d: Pointer<'k, Global, Bf16>,
+    piece: &Piece,
 ) {
     let builder = fragment.row.builder();
-    let blocks = fragment.sums.len() as u32;
-    let (rows, columns) = if fragment.is_swapped {
-        (fragment.columns, wgmma::ROWS)
-    } else {
-        (blocks * wgmma::ROWS, fragment.columns)
-    };
-    let row = builder.thread() & 127;
-    let from = staged(plan, memory, fragment).at(row * staged_pitch(fragment));
-    let to = d.at(row.multiply_wide(plan.d_pitch));
-    let columns = target.columns.min(columns);
-    let present = row.less(rows) & row.less(target.rows) & columns.differs(0);
+    let thread = builder.thread() & 127;
+    let (row, column) = (thread + piece.row, builder.constant(piece.column));
+    let from = staged(plan, memory, fragment).at(thread * plan.staged_pitch());
+    let to = d.at(row.multiply_wide(plan.d_pitch)).at(piece.column);
+    let columns = (target.columns - column.min(target.columns)).min(piece.columns);
+    let present = thread.less(piece.rows) & row.less(target.rows) & columns.differs(0);
     builder.when(present, || {
-        let whole = columns & 0xffff_fff8;
         if plan.n.is_multiple_of(8) {
             builder.copy_bytes_to_global(to, from, columns * 2);
-        } else {
-            builder.when(whole.differs(0), || builder.copy_bytes_to_global(to, from, whole * 2));
-            // The end of a row of D that is no whole chunk.
-            for index in 0..plan.n % 8 {
-                builder.when((columns & 7).greater(index), || {
-                    to.at(whole).at(index).store(from.at(whole).at(index).load());
-                });
-            }
+            return;
+        }
+        let whole = columns & 0xffff_fff8;
+        builder.when(whole.differs(0), || builder.copy_bytes_to_global(to, from, whole * 2));
+        // The end of a row of D that is no whole chunk.
+        for index in 0..plan.n % 8 {
+            builder.when((columns & 7).greater(index), || {
+                to.at(whole).at(index).store(from.at(whole).at(index).load());
+            });
         }
     });
     builder.commit_stores();
@@ -262,11 +287,6 @@ fn store_registers<'k>(
     }
 }
 
-/// Elements from a staged row to the next.
-fn staged_pitch(fragment: &Fragment<'_>) -> u32 {
-    Plan::staged_pitch(if fragment.is_swapped { wgmma::ROWS } else { fragment.columns })
-}
-
 /// The warpgroup's part of the staged results.
 #[track_caller]
 fn staged<'k>(
@@ -274,8 +294,7 @@ fn staged<'k>(
     memory: &SharedMemory<'k>,
     fragment: &Fragment<'k>,
 ) -> Pointer<'k, rorqual_codegen::pointer::Shared, Bf16> {
-    let of_warpgroup = plan.staged_elements() / plan.tile.consumer_warpgroups();
-    memory.staged.at(fragment.warpgroup * of_warpgroup)
+    memory.staged.at(fragment.warpgroup * plan.staged_elements())
 }
 
 /// The threads of the warpgroup meet.

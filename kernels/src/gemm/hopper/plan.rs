@@ -2,7 +2,7 @@
 
 use super::grouping::Groups;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
-use super::tile::{Format, K_BYTES, Multicast, Tile};
+use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use crate::gemm::{Order, Output};
 use crate::quant::ScaleLayout;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
@@ -127,21 +127,23 @@ impl Plan {
         grouped && fits && is_plain
     }
 
-    /// Elements from one row of staged results to the next. An odd number of chunks of 16 bytes: then the 8 rows of a
+    /// Elements from one row of a staged piece to the next. An odd number of chunks of 16 bytes: then the 8 rows of a
     /// matrix are in different banks.
-    pub(super) const fn staged_pitch(columns: u32) -> u32 {
+    pub(super) const fn staged_pitch(&self) -> u32 {
+        let columns =
+            if self.tile.n < PIECE_COLUMNS && !self.swaps_few_rows() { self.tile.n } else { PIECE_COLUMNS };
         8 * (columns / 8 + 1 - columns / 8 % 2)
     }
 
-    /// Elements of staged results.
+    /// Elements of a staged piece.
     pub(super) const fn staged_elements(&self) -> u32 {
         match self.output {
-            Output::Bf16 => self.tile.m * Self::staged_pitch(self.tile.n),
+            Output::Bf16 => PRODUCT_ROWS * self.staged_pitch(),
             Output::F32 => 0,
         }
     }
 
-    /// Runs of columns in a tile.
+    /// Runs of columns of a tile that surely have one scale of B.
     pub(super) const fn scale_runs(&self) -> u32 {
         self.tile.n / self.tile.scale_run()
     }

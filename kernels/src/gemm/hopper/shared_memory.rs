@@ -23,7 +23,7 @@ pub(super) struct SharedMemory<'k> {
     b: Pointer<'k, Shared, u8>,
     a_scales: Pointer<'k, Shared, f32>,
     b_scales: Pointer<'k, Shared, f32>,
-    /// Rounded results on their way to D, the rows of each consumer warpgroup apart.
+    /// Rounded results on their way to D, a piece for each consumer warpgroup.
     pub(super) staged: Pointer<'k, Shared, Bf16>,
     /// The stages.
     pub(super) ring: Ring<'k>,
@@ -42,7 +42,7 @@ impl<'k> SharedMemory<'k> {
         Self {
             a: builder.shared(tile.stages * tile.m * K_BYTES, 1024),
             b: builder.shared(tile.stages * tile.n * K_BYTES, 1024),
-            staged: builder.shared(plan.staged_elements(), 128),
+            staged: builder.shared(tile.consumer_warpgroups() * plan.staged_elements(), 128),
             a_scales: builder.shared(scales(tile.m), 128),
             b_scales: builder.shared(scales(plan.scale_blocks()), 8),
             ring: builder.ring(tile.stages),

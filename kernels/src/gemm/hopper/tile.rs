@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! stages    times: A [m, 128 bytes], B [n, 128 bytes]; fp8 also scales of A [m] f32 and of B [4] f32
-//! D         bf16 output: [m] rows of n bf16 and 16 bytes, so that rows begin in different banks
+//! D         bf16 output: a piece of 64 rows of 64 bf16 and 16 bytes for each consumer, so that rows begin in different
+//!           banks
 //! the rest  1024 bytes: barriers, and the ring that hands tiles to the consumers
 //! ```
 
@@ -19,8 +20,8 @@ pub const K_BYTES: u32 = 128;
 /// Rows that a warpgroup's product has.
 pub const PRODUCT_ROWS: u32 = 64;
 
-/// Stages, at most.
-pub const MOST_STAGES: u32 = 8;
+/// Stages, at most. Narrow tiles need many to hide the latency of copies.
+pub const MOST_STAGES: u32 = 16;
 
 /// Shared memory of a CTA, in bytes, at most (CUDA C++ programming guide, compute capability 9.0: 227 KiB).
 pub const MOST_SHARED_BYTES: u32 = 232_448;
@@ -35,8 +36,11 @@ const TWO_PARTIALS_COLUMNS: u32 = 64;
 /// Registers of a consumer's thread that hold no sums: addresses, descriptors, scales, the state of the ring.
 const OTHER_REGISTERS: u32 = 40;
 
-/// Bytes between the staged rows of D, beside the row itself.
-const STAGED_ROW_GAP_BYTES: u32 = 16;
+/// Columns of a piece of 64 rows of D, in bf16, on its way to memory.
+pub const PIECE_COLUMNS: u32 = 64;
+
+/// Bytes of a piece, with 16 bytes more for each row.
+const PIECE_BYTES: u32 = PRODUCT_ROWS * (2 * PIECE_COLUMNS + 16);
 
 /// Barriers and the ring of tiles.
 const CONTROL_BYTES: u32 = 1024;
@@ -211,7 +215,7 @@ impl Tile {
     #[must_use]
     pub const fn shared_bytes(&self, format: Format, output: Output) -> u32 {
         let staged = match output {
-            Output::Bf16 => self.m * (2 * self.n + STAGED_ROW_GAP_BYTES),
+            Output::Bf16 => PIECE_BYTES * self.consumer_warpgroups(),
             Output::F32 => 0,
         };
         self.stages * self.stage_bytes(format) + staged + CONTROL_BYTES
@@ -233,7 +237,7 @@ mod tests {
         let registers = [WIDE, tall, small].map(|tile| tile.registers(Format::Fp8));
         assert_eq!(registers, [96 + 96 + 40, 2 * 64 + 64 + 40, 8 + 2 * 8 + 40]);
         let bytes = [WIDE, tall, small].map(|tile| tile.shared_bytes(Format::Fp8, Output::Bf16));
-        let staged = [128 * 400, 256 * 272, 64 * 48];
+        let staged = [2 * 64 * 144, 2 * 64 * 144, 64 * 144];
         let stages = [4 * (320 * 128 + 528), 3 * (384 * 128 + 1040), 8 * (80 * 128 + 272)];
         assert_eq!(bytes, [0, 1, 2].map(|i| staged[i] + stages[i] + 1024));
         assert_eq!(WIDE.shared_bytes(Format::Bf16, Output::F32), 4 * 320 * 128 + 1024);
@@ -258,11 +262,11 @@ mod tests {
         let halves = "`n` is 136, expected a multiple of 16 from 16 to 192";
         assert_eq!(wrong(Tile { n: 136, ..WIDE }), halves);
         assert_eq!(wrong(Tile { m: 256, ..WIDE }), "`n` is 192, expected a multiple of 16 from 16 to 128");
-        assert_eq!(wrong(Tile { stages: u32::MAX, ..WIDE }), "`stages` is 4294967295, expected 2 to 8");
+        assert_eq!(wrong(Tile { stages: u32::MAX, ..WIDE }), "`stages` is 4294967295, expected 2 to 16");
         assert_eq!(wrong(Tile { m: 64, ..WIDE }), "`multicast` is B, expected None with 64 rows");
         assert_eq!(
-            wrong(Tile { stages: 5, ..WIDE }),
-            "`stages` is 5, which takes 259664 bytes of shared memory, expected at most 232448"
+            wrong(Tile { stages: 6, ..WIDE }),
+            "`stages` is 6, which takes 268384 bytes of shared memory, expected at most 232448"
         );
     }
 }
