@@ -8,16 +8,17 @@
 //! weight, and the columns are the tokens.
 
 use super::epilogue::{Fragment, store};
-use super::plan::{Arguments, Plan};
+use super::gated::activate;
+use super::plan::{Arguments, Plan, Results};
 use super::schedule::{FEW_ROWS, Tile};
 use super::shared_memory::SharedMemory;
 use super::tile::{Format, K_BYTES};
 use crate::BLOCK;
-use crate::gemm::Output;
 use rorqual_codegen::element::ElementType;
 use rorqual_codegen::mbarrier::Mbarrier;
 use rorqual_codegen::mma::wgmma::{self, Accumulator, Descriptor, Major};
 use rorqual_codegen::pipeline::{Cursor, Place};
+use rorqual_codegen::pointer::{Pointer, Shared};
 use rorqual_codegen::{Builder, Predicate, Value, Variable};
 
 /// A consumer warpgroup.
@@ -42,6 +43,8 @@ enum Operands<'k> {
     /// The rows of A fill the rows of a product. Of each run of columns of the tile: whether its scale of B is that of
     /// the second block of 128 columns.
     Usual(Vec<Predicate<'k>>),
+    /// The rows of A fill the rows of two products, of which one is with gate, the other one with up.
+    GateUp,
     /// The rows of the weight do.
     Swapped,
 }
@@ -73,13 +76,15 @@ pub(super) fn consume<'k>(
     };
     memory.tiles.worker().for_each(|tile| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
-        if plan.swaps_few_rows() {
+        if plan.gated.is_some() {
+            consumer.tile(arguments, &tile, &Operands::GateUp);
+        } else if plan.swaps_few_rows() {
             builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Operands::Swapped), usual);
         } else {
             usual();
         }
     });
-    if plan.output == Output::Bf16 {
+    if plan.staged_elements() > 0 {
         builder.wait_stores_read(0);
     }
 }
@@ -101,13 +106,14 @@ impl<'k> Consumer<'_, 'k> {
 
     #[track_caller]
     fn tile(&self, arguments: &Arguments<'k>, tile: &Tile<'k>, operands: &Operands<'k>) {
-        let (columns, row_blocks) = match operands {
+        let (columns, products) = match operands {
             Operands::Usual(_) => (self.plan.tile.n, self.plan.tile.products()),
+            Operands::GateUp => (BLOCK, 2),
             Operands::Swapped => (FEW_ROWS, 1),
         };
         let sums = match self.plan.format {
-            Format::Fp8 => self.promoted(columns, row_blocks, operands),
-            Format::Bf16 => self.accumulated(columns, row_blocks),
+            Format::Fp8 => self.promoted(columns, products, operands),
+            Format::Bf16 => self.accumulated(columns, products),
         };
         let fragment = Fragment {
             sums,
@@ -117,20 +123,18 @@ impl<'k> Consumer<'_, 'k> {
             row: self.row,
             column: self.column,
         };
-        store(self.plan, self.memory, arguments, tile, &fragment);
+        match &arguments.results {
+            Results::Product(results) => store(self.plan, self.memory, results, tile, &fragment),
+            Results::Activated(results) => activate(self.plan, self.memory, results, tile, &fragment),
+        }
     }
 
-    /// The sums of FP8: for each block of rows, those of the thread.
+    /// The sums of FP8: for each product, those of the thread.
     #[track_caller]
-    fn promoted(
-        &self,
-        columns: u32,
-        row_blocks: u32,
-        operands: &Operands<'k>,
-    ) -> Vec<Vec<Variable<'k, f32>>> {
+    fn promoted(&self, columns: u32, products: u32, operands: &Operands<'k>) -> Vec<Vec<Variable<'k, f32>>> {
         let zero = self.builder.constant(0.0_f32);
         let sums: Vec<Vec<_>> =
-            (0..row_blocks).map(|_| (0..columns / 2).map(|_| zero.variable()).collect()).collect();
+            (0..products).map(|_| (0..columns / 2).map(|_| zero.variable()).collect()).collect();
         let swapped = matches!(operands, Operands::Swapped);
         if swapped || self.plan.tile.has_two_partials(Format::Fp8) {
             self.promote_behind(&sums[0], columns, operands);
@@ -150,16 +154,16 @@ impl<'k> Consumer<'_, 'k> {
         self.cursor.place().look_full(ready);
         self.for_each_block(|here, next| {
             here.wait_full_unless(ready);
-            for (row_block, sums) in (0_u32..).zip(sums) {
-                self.multiply(&partial, here.stage(), row_block);
-                let scales = self.scales(here.stage(), row_block, operands);
+            for (product, own) in (0_u32..).zip(sums) {
+                self.multiply(&partial, here.stage(), product);
+                let scales = self.scales(here.stage(), product, operands);
                 builder.sync_warp();
                 builder.wait_products(0);
-                if row_block + 1 == self.plan.tile.products() {
+                if product as usize + 1 == sums.len() {
                     self.arrive(here.empty());
                     next.look_full(ready);
                 }
-                self.promote(sums, &partial, &scales, operands);
+                self.promote(own, &partial, &scales, operands);
             }
         });
     }
@@ -206,15 +210,15 @@ impl<'k> Consumer<'_, 'k> {
 
     /// The sums of bf16: they stay in the accumulators of the tensor cores.
     #[track_caller]
-    fn accumulated(&self, columns: u32, row_blocks: u32) -> Vec<Vec<Variable<'k, f32>>> {
+    fn accumulated(&self, columns: u32, products: u32) -> Vec<Vec<Variable<'k, f32>>> {
         let (builder, cursor) = (self.builder, self.cursor);
-        let sums: Vec<Accumulator<'k>> = (0..row_blocks).map(|_| builder.accumulator(columns)).collect();
+        let sums: Vec<Accumulator<'k>> = (0..products).map(|_| builder.accumulator(columns)).collect();
         let multiply = |adds: bool| {
             let place = cursor.take();
             place.wait_full();
             builder.fence_products();
-            for (row_block, sum) in (0..).zip(&sums) {
-                self.issue(sum, place.stage(), row_block, adds);
+            for (product, sum) in (0..).zip(&sums) {
+                self.issue(sum, place.stage(), product, adds);
             }
             builder.commit_products();
             place.stage()
@@ -233,21 +237,26 @@ impl<'k> Consumer<'_, 'k> {
 
     /// Starts the products of a stage into a new sum.
     #[track_caller]
-    fn multiply(&self, partial: &Accumulator<'k>, stage: Value<'k, u32>, row_block: u32) {
+    fn multiply(&self, partial: &Accumulator<'k>, stage: Value<'k, u32>, product: u32) {
         self.builder.fence_products();
-        self.issue(partial, stage, row_block, false);
+        self.issue(partial, stage, product, false);
         self.builder.commit_products();
     }
 
     #[track_caller]
-    fn issue(&self, sum: &Accumulator<'k>, stage: Value<'k, u32>, row_block: u32, adds: bool) {
+    fn issue(&self, sum: &Accumulator<'k>, stage: Value<'k, u32>, product: u32, adds: bool) {
         let (builder, tile) = (self.builder, self.plan.tile);
         let element = match self.plan.format {
             Format::Fp8 => ElementType::E4m3,
             Format::Bf16 => ElementType::Bf16,
         };
-        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
-        let b = self.b.pieces(stage, tile.n * K_BYTES);
+        // Products lie below each other; those with gate and up lie side by side.
+        let (row, column) = match self.plan.gated {
+            None => (product * wgmma::ROWS, 0),
+            Some(_) => (0, product * BLOCK),
+        };
+        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row * K_BYTES);
+        let b = self.b.pieces(stage, tile.n * K_BYTES).bytes(column * K_BYTES);
         for step in 0..K_BYTES / wgmma::K_BYTES {
             let (a, b) = (a.bytes(step * Major::K.k_bytes()), b.bytes(step * self.plan.b_major().k_bytes()));
             sum.multiply_add(element, a, b, builder.known(adds || step > 0));
@@ -257,18 +266,20 @@ impl<'k> Consumer<'_, 'k> {
     /// The products of scales that the thread needs: of its two rows with each run of columns; swapped, of the weight
     /// with each of its columns.
     #[track_caller]
-    fn scales(&self, stage: Value<'k, u32>, row_block: u32, operands: &Operands<'k>) -> Vec<Value<'k, f32>> {
+    fn scales(&self, stage: Value<'k, u32>, product: u32, operands: &Operands<'k>) -> Vec<Value<'k, f32>> {
         let (a, b) = (self.memory.a_scales(stage), self.memory.b_scales(stage));
         match operands {
             Operands::Usual(is_second) => {
-                let block = self.warpgroup * self.plan.tile.products() + row_block;
-                let rows = a.at(block * wgmma::ROWS).at(self.row);
-                let rows = [rows.load(), rows.at(8).load()];
+                let rows = self.row_scales(a, self.warpgroup * self.plan.tile.products() + product);
                 let blocks = b.load_words(self.plan.scale_blocks() as usize);
                 let [first, second] = [blocks[0], blocks[blocks.len() - 1]].map(Value::bits::<f32>);
                 let runs: Vec<_> =
                     is_second.iter().map(|is_second| is_second.select(second, first)).collect();
                 rows.iter().flat_map(|row| runs.iter().map(|run| *row * *run)).collect()
+            }
+            Operands::GateUp => {
+                let weight = b.at(product).load();
+                self.row_scales(a, self.warpgroup).map(|row| row * weight).to_vec()
             }
             Operands::Swapped => {
                 let weight = b.load();
@@ -276,6 +287,13 @@ impl<'k> Consumer<'_, 'k> {
                 pairs.flatten().map(|scale| scale.bits::<f32>() * weight).collect()
             }
         }
+    }
+
+    /// The scales of the thread's two rows in a block of 64 of the tile.
+    #[track_caller]
+    fn row_scales(&self, a: Pointer<'k, Shared, f32>, block: Value<'k, u32>) -> [Value<'k, f32>; 2] {
+        let first = a.at(block * wgmma::ROWS).at(self.row);
+        [first.load(), first.at(8).load()]
     }
 
     /// Adds partial sums, scaled.
@@ -291,6 +309,7 @@ impl<'k> Consumer<'_, 'k> {
             let (row, column) = wgmma::d_coordinate(0, register);
             let scale = match operands {
                 Operands::Usual(_) => row / 8 * self.plan.scale_runs() + column / self.plan.tile.scale_run(),
+                Operands::GateUp => row / 8,
                 Operands::Swapped => column / 8 * 2 + column % 2,
             };
             sum.add_product(value.peek(), scales[scale as usize]);
