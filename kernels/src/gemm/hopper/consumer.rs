@@ -154,9 +154,14 @@ impl<'k> Consumer<'_, 'k> {
         self.cursor.place().look_full(ready);
         self.for_each_block(|here, next| {
             here.wait_full_unless(ready);
+            let mut scales = vec![];
             for (product, own) in (0_u32..).zip(sums) {
                 self.multiply(&partial, here.stage(), product);
-                let scales = self.scales(here.stage(), product, operands);
+                scales = match operands {
+                    // They came with those of gate.
+                    Operands::GateUp if product == 1 => scales.split_off(2),
+                    _ => self.scales(here.stage(), product, operands),
+                };
                 builder.sync_warp();
                 builder.wait_products(0);
                 if product as usize + 1 == sums.len() {
@@ -263,8 +268,8 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// The products of scales that the thread needs: of its two rows with each run of columns; swapped, of the weight
-    /// with each of its columns.
+    /// The products of scales that the thread needs: of its two rows with each run of columns, or with gate and with up;
+    /// swapped, of the weight with each of its columns.
     #[track_caller]
     fn scales(&self, stage: Value<'k, u32>, product: u32, operands: &Operands<'k>) -> Vec<Value<'k, f32>> {
         let (a, b) = (self.memory.a_scales(stage), self.memory.b_scales(stage));
@@ -278,8 +283,9 @@ impl<'k> Consumer<'_, 'k> {
                 rows.iter().flat_map(|row| runs.iter().map(|run| *row * *run)).collect()
             }
             Operands::GateUp => {
-                let weight = b.at(product).load();
-                self.row_scales(a, self.warpgroup).map(|row| row * weight).to_vec()
+                let weights = b.load_words(2);
+                let rows = self.row_scales(a, self.warpgroup);
+                weights.iter().flat_map(|weight| rows.map(|row| row * weight.bits())).collect()
             }
             Operands::Swapped => {
                 let weight = b.load();
