@@ -1,4 +1,4 @@
-//! Counts of bits and the high halves of products.
+//! Counts of bits, choices of bytes, and the high halves of products.
 
 use crate::builder::Builder;
 use crate::value::{Input, Value};
@@ -10,6 +10,14 @@ impl<'k> Value<'k, u32> {
     #[track_caller]
     pub fn count_ones(self) -> Self {
         self.builder().compute("popc.b32", &[self.operand()])
+    }
+
+    /// Four of the bytes of this word, which are 0 to 3, and of `other`, which are 4 to 7: each hexadecimal digit of `order`,
+    /// from the low end, names one.
+    #[must_use]
+    #[track_caller]
+    pub fn select_bytes(self, other: Self, order: Self) -> Self {
+        self.builder().compute("prmt.b32", &[self.operand(), other.operand(), order.operand()])
     }
 
     /// The high 32 bits of the product of 64.

@@ -20,8 +20,7 @@ impl<'k> Value<'k, f32> {
     #[track_caller]
     pub fn exp(self) -> Self {
         let builder = self.builder();
-        let bounded: Self = builder
-            .compute("min.NaN.f32", &[self.max_nan(SMALLEST).operand(), builder.constant(LARGEST).operand()]);
+        let bounded = self.max_nan(SMALLEST).min_nan(LARGEST);
         let scaled = bounded * std::f32::consts::LOG2_E;
         let whole: Self = builder.compute("cvt.rni.f32.f32", &[scaled.operand()]);
         let rest = whole.fma(-LN_2_HIGH, bounded);

@@ -555,6 +555,21 @@ impl<'k> Value<'k, f32> {
         self.builder.compute("max.NaN.f32", &[self.operand(), other.operand()])
     }
 
+    /// The smaller of two; NaN if either is.
+    #[must_use]
+    #[track_caller]
+    pub fn min_nan(self, other: impl Into<Input<'k, f32>>) -> Self {
+        let other = other.into().value(self.builder);
+        self.builder.compute("min.NaN.f32", &[self.operand(), other.operand()])
+    }
+
+    /// The reciprocal, within 1 unit in the last place; denormal values count as 0 and become 0 (PTX ISA 9.7.3.13).
+    #[must_use]
+    #[track_caller]
+    pub fn reciprocal_flushed(self) -> Self {
+        self.unary("rcp.approx.ftz.f32")
+    }
+
     /// The square root, correctly rounded.
     #[must_use]
     #[track_caller]
@@ -567,6 +582,13 @@ impl<'k> Value<'k, f32> {
     #[track_caller]
     pub fn exp2(self) -> Self {
         self.unary("ex2.approx.f32")
+    }
+
+    /// As [`exp2`](Self::exp2); denormal results become 0.
+    #[must_use]
+    #[track_caller]
+    pub fn exp2_flushed(self) -> Self {
+        self.unary("ex2.approx.ftz.f32")
     }
 
     /// The logarithm to base 2, within 2^-22 (PTX ISA 9.7.3.20).

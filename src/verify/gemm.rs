@@ -38,8 +38,10 @@ pub(super) struct Product {
 
 /// What cases of a family may be.
 pub(super) struct Sizes {
-    /// At most.
+    /// At most, but for what makes it a multiple of `n_unit`.
     pub(super) n: usize,
+    pub(super) n_unit: usize,
+    /// At most.
     pub(super) k: usize,
     pub(super) rows: usize,
     /// Elements that the pitches of A, B and D are multiples of.
@@ -82,6 +84,7 @@ impl Case {
         if random.one_in(3) {
             n = n.next_multiple_of(8);
         }
+        n = n.next_multiple_of(sizes.n_unit);
         let b_order = if fp8 || !random.one_in(3) { Order::OutputMajor } else { Order::InputMajor };
         let gap = |random: &mut Random, extent: usize| match random.below(4) {
             0 => extent + random.below(9),
@@ -317,7 +320,11 @@ pub(super) fn download_d(
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, false, &Sizes { n: 200, k: 260, rows: 140, units: [1; 3], few_rows: None });
+    let case = Case::draw(
+        random,
+        false,
+        &Sizes { n: 200, n_unit: 1, k: 260, rows: 140, units: [1; 3], few_rows: None },
+    );
     let style = random.style();
     let kernel = generate::<Bf16Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
@@ -390,7 +397,11 @@ pub(super) fn spread(codes: &[u8], columns: usize, pitch: usize, size: usize) ->
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let case = Case::draw(random, true, &Sizes { n: 200, k: 400, rows: 140, units: [1; 3], few_rows: None });
+    let case = Case::draw(
+        random,
+        true,
+        &Sizes { n: 200, n_unit: 1, k: 400, rows: 140, units: [1; 3], few_rows: None },
+    );
     let style = random.style();
     let kernel = generate::<Fp8Gemm>(&case.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();

@@ -112,7 +112,7 @@ impl Hopper {
 }
 
 /// Turns a case of offsets into one in which each row names its group: mostly in runs, some rows without a group.
-fn index_rows(random: &mut Random, case: &mut Case) {
+pub(super) fn index_rows(random: &mut Random, case: &mut Case) {
     let groups = case.weights;
     case.present = case.rows;
     case.error = 0;
@@ -145,7 +145,7 @@ fn index_rows(random: &mut Random, case: &mut Case) {
     case.products = products;
 }
 
-fn draw_tile(random: &mut Random, format: Format, case: &Case, grouping: Groups) -> Tile {
+pub(super) fn draw_tile(random: &mut Random, format: Format, case: &Case, grouping: Groups) -> Tile {
     let is_spanned = case.spec.b_order == Order::InputMajor;
     loop {
         let m = random.pick(&[64, 128, 128, 256]);
@@ -167,7 +167,7 @@ fn draw_tile(random: &mut Random, format: Format, case: &Case, grouping: Groups)
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let sizes = Sizes { n: 400, k: 400, rows: 400, units: [8; 3], few_rows: Some(FEW_ROWS) };
+    let sizes = Sizes { n: 400, n_unit: 1, k: 400, rows: 400, units: [8; 3], few_rows: Some(FEW_ROWS) };
     let mut case = Case::draw(random, false, &sizes);
     let hopper = Hopper::draw(random, Format::Bf16, &mut case);
     let style = random.style();
@@ -213,7 +213,7 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
 /// # Errors
 /// If the kernel is wrong.
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let sizes = Sizes { n: 400, k: 700, rows: 400, units: [16, 16, 8], few_rows: Some(FEW_ROWS) };
+    let sizes = Sizes { n: 400, n_unit: 1, k: 700, rows: 400, units: [16, 16, 8], few_rows: Some(FEW_ROWS) };
     let mut case = Case::draw(random, true, &sizes);
     let hopper = Hopper::draw(random, Format::Fp8, &mut case);
     let style = random.style();
@@ -278,7 +278,7 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
 }
 
 /// Scales `[rows, blocks]` as `[blocks, pitch]`, gaps NaN.
-fn columns_of(scales: &[f32], blocks: usize, pitch: usize) -> Vec<f32> {
+pub(super) fn columns_of(scales: &[f32], blocks: usize, pitch: usize) -> Vec<f32> {
     let mut columns = vec![f32::NAN; blocks * pitch];
     for (at, scale) in scales.iter().enumerate() {
         columns[at % blocks * pitch + at / blocks] = *scale;

@@ -9,6 +9,7 @@ use rorqual::verify::random::{Random, Style};
 use rorqual::verify::simulated::{Simulated, targets};
 use rorqual::verify::{self, Machine};
 use rorqual_kernels::contract::Arguments;
+use rorqual_kernels::gemm::hopper::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
@@ -31,6 +32,7 @@ type Prepare = fn(&mut Random, Target) -> Box<dyn RowFunction>;
 const FAMILIES: &[(&str, Prepare)] = &[
     ("gemm_bf16", |random, target| Box::new(Product::new(random, target, Factors::Bf16))),
     ("gemm_fp8", |random, target| Box::new(Product::new(random, target, Factors::Fp8))),
+    ("hopper_gemm_fp8_swiglu", |random, target| Box::new(Activated::new(random, target))),
     ("router", |random, target| Box::new(Logits::new(random, target))),
     ("rms_norm", |random, target| Box::new(elementwise::rms_norm(random, target))),
     ("quantize_1x128", |random, target| Box::new(elementwise::quantize(random, target))),
@@ -167,6 +169,77 @@ impl RowFunction for Product {
         machine.run(&self.kernel, &arguments).expect("a run");
         let bytes = machine.download(d_f32, present * row_bytes).expect("results");
         place.iter().map(|place| bytes[place * row_bytes..][..row_bytes].to_vec()).collect()
+    }
+}
+
+/// Rows of the first product of gated experts, in FP8.
+struct Activated {
+    spec: HopperSwigluSpec,
+    kernel: Kernel,
+    rows: usize,
+    a: Vec<u8>,
+    a_scales: Vec<u8>,
+    b: Vec<u8>,
+    b_scales: Vec<u8>,
+}
+
+impl Activated {
+    fn new(random: &mut Random, target: Target) -> Self {
+        let (rows, inter, k) =
+            (120 + random.below(30), 128 * (1 + random.below(2)), 16 * (1 + random.below(20)));
+        let spec = HopperSwigluSpec { stages: 2, ..HopperSwigluSpec::new(inter as u32, k as u32) };
+        let mut codes = |count: usize| -> Vec<u8> {
+            (0..count).map(|_| (random.below(127) + 128 * random.below(2)) as u8).collect()
+        };
+        let (a, b) = (codes(rows * k), codes(2 * inter * k));
+        Self {
+            spec,
+            kernel: generate::<HopperFp8Swiglu>(&spec, target).expect("a kernel"),
+            rows,
+            a,
+            a_scales: f32_bytes(&random.f32s(rows * k.div_ceil(128), Style::Normal)),
+            b,
+            // Small: sums of codes are large.
+            b_scales: f32_bytes(&vec![1e-4; 2 * inter / 128 * k.div_ceil(128)]),
+        }
+    }
+}
+
+impl RowFunction for Activated {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn run(&self, machine: &mut dyn Machine, selection: &[usize]) -> Vec<Vec<u8>> {
+        let (k, inter) = (self.spec.k as usize, self.spec.inter as usize);
+        let (rows, scale_bytes) = (selection.len(), 4 * inter / 128);
+        let a = upload(machine, &gather(&self.a, k, selection));
+        let b = upload(machine, &self.b);
+        let arguments = HopperFp8SwigluArguments {
+            a: self.spec.a_map(a, rows as u32),
+            b: self.spec.b_map(b),
+            a_scales: upload(machine, &gather(&self.a_scales, 4 * k.div_ceil(128), selection)),
+            a_scale_pitch: 0,
+            b_scales: upload(machine, &self.b_scales),
+            row_weights: upload(machine, &[]),
+            codes: upload(machine, &vec![0xa5; rows * inter]),
+            scales: upload(machine, &vec![0xa5; rows * scale_bytes]),
+            scale_pitch: 0,
+            groups: upload(machine, &[]),
+            error: upload(machine, &[0; 4]),
+            rows: rows as u32,
+            limit: 0.0,
+            alpha: 0.0,
+            beta: 0.0,
+        };
+        machine.run(&self.kernel, &arguments.pack()).expect("a run");
+        let codes = machine.download(arguments.codes, rows * inter).expect("codes");
+        let scales = machine.download(arguments.scales, rows * scale_bytes).expect("scales");
+        codes
+            .chunks(inter)
+            .zip(scales.chunks(scale_bytes))
+            .map(|(codes, scales)| [codes, scales].concat())
+            .collect()
     }
 }
 

@@ -6,13 +6,13 @@
 //! out = bf16(y)                                         with `bf16`
 //! ```
 //!
-//! With `clamp`, first `gate = min(gate, limit)` and `up = max(-limit, min(up, limit))`, where NaN stays NaN.
-//! A thread takes a run of 8 elements, 16 neighbouring lanes a block of 128. Rows from the row count on are not
+//! With `clamp`, gate and up are bounded by `limit` first, as [`Activation`] says. A thread takes a run of 8 elements, 16 neighbouring lanes a block of 128. Rows from the row count on are not
 //! touched.
 //!
 //! Source: Shazeer, GLU Variants Improve Transformer (2020). Oracle: the reference's `swiglu`, from which the
 //! exponential differs by 2^-21.
 
+use crate::moe::activation::Activation;
 use crate::quant::quantize_run;
 use crate::rows::{self, RUN, target_name};
 use crate::rule::{Rule, an_output, within};
@@ -101,15 +101,9 @@ fn body<'k>(builder: &'k Builder, spec: &SwigluSpec, arguments: SwigluParameters
     let input_layout = RunLayout::of_rows::<Bf16>(RUN as usize, inter, inter);
     let gate = input_layout.load(input, run.remaining);
     let up = input_layout.load(input.at(inter), run.remaining);
-    let product = |(gate, up): (Value<'k, f32>, Value<'k, f32>)| {
-        let (mut gate, mut up) = (gate, up);
-        if spec.clamp {
-            gate = at_most(gate, arguments.limit);
-            up = -at_most(-at_most(up, arguments.limit), arguments.limit);
-        }
-        gate / ((-gate).exp() + 1.0) * up
-    };
-    let values: Vec<Value<'k, f32>> = gate.into_iter().zip(up).map(product).collect();
+    let activation = Activation { limit: spec.clamp.then_some(arguments.limit), shape: None };
+    let values: Vec<Value<'k, f32>> =
+        gate.into_iter().zip(up).map(|(gate, up)| activation.of(gate, up)).collect();
     let start = run.row.multiply_wide(inter);
     if spec.bf16 {
         let out = arguments.out.at(start).at(run.first);
@@ -122,9 +116,4 @@ fn body<'k>(builder: &'k Builder, spec: &SwigluSpec, arguments: SwigluParameters
         let scales = arguments.scales.at(run.row.multiply_wide(inter.div_ceil(BLOCK)));
         scales.at(run.block).store_when(run.leads, scale);
     }
-}
-
-/// The smaller of a value and a bound; NaN stays NaN.
-fn at_most<'k>(value: Value<'k, f32>, bound: Value<'k, f32>) -> Value<'k, f32> {
-    value.greater(bound).select(bound, value)
 }

@@ -1,7 +1,8 @@
 //! The family `hopper_gemm_bf16`.
 
 use super::emit;
-use super::plan::Arguments;
+use super::epilogue::Product;
+use super::plan::{Arguments, Results};
 use super::spec::{A_PITCH, B_PITCH, CLUSTER, D_PITCH, HopperGemmSpec, K, N, SLICES, SPANS, TILE, WEIGHTS};
 use crate::Family;
 use crate::rule::{Rule, require};
@@ -75,7 +76,8 @@ impl Family for HopperBf16Gemm {
             let HopperBf16GemmParameters { a, a_few, b, b_few, bias, d, d_f32, groups, error, rows } =
                 arguments;
             let scales = None;
-            let arguments = Arguments { a, a_few, b, b_few, scales, bias, d, d_f32, groups, error, rows };
+            let results = Results::Product(Product { bias, d, d_f32 });
+            let arguments = Arguments { a, a_few, b, b_few, scales, results, groups, error, rows };
             emit(builder, &plan, &arguments);
         })
     }

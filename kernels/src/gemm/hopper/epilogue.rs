@@ -8,7 +8,7 @@
 //! sectors at a time.
 
 use super::grouping::Groups;
-use super::plan::{Arguments, Plan};
+use super::plan::Plan;
 use super::schedule::Tile;
 use super::shared_memory::SharedMemory;
 use super::tile::PIECE_COLUMNS;
@@ -22,9 +22,17 @@ use rorqual_codegen::{Builder, Predicate, Value, Variable};
 /// The first named barrier; each consumer warpgroup has one.
 const FIRST_BARRIER: u32 = 1;
 
+/// D, in either type, and what is added to its rows.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'k> {
+    pub(super) bias: Pointer<'k, Global, f32>,
+    pub(super) d: Pointer<'k, Global, Bf16>,
+    pub(super) d_f32: Pointer<'k, Global, f32>,
+}
+
 /// The sums of a thread.
 pub(super) struct Fragment<'k> {
-    /// For each block of 64 rows.
+    /// For each product of the warpgroup: of blocks of 64 rows, or with gate and up.
     pub(super) sums: Vec<Vec<Variable<'k, f32>>>,
     /// Columns of a block.
     pub(super) columns: u32,
@@ -56,20 +64,20 @@ struct Target<'k> {
 pub(super) fn store<'k>(
     plan: &Plan,
     memory: &SharedMemory<'k>,
-    arguments: &Arguments<'k>,
+    results: &Product<'k>,
     tile: &Tile<'k>,
     fragment: &Fragment<'k>,
 ) {
     let target = Target::new(plan, tile, fragment);
     match plan.output {
         Output::Bf16 => {
-            let d = target.first(arguments.d, plan);
-            let values = finished(plan, arguments, &target, fragment, d);
+            let d = target.first(results.d, plan);
+            let values = finished(plan, results, &target, fragment, d);
             store_pieces(plan, memory, fragment, &target, d, &values);
         }
         Output::F32 => {
-            let d = target.first(arguments.d_f32, plan);
-            let values = finished(plan, arguments, &target, fragment, d);
+            let d = target.first(results.d_f32, plan);
+            let values = finished(plan, results, &target, fragment, d);
             store_registers(plan, fragment, &target, d, &values);
         }
     }
@@ -126,7 +134,7 @@ impl<'k> Fragment<'k> {
 #[track_caller]
 fn finished<'k, T: Format>(
     plan: &Plan,
-    arguments: &Arguments<'k>,
+    results: &Product<'k>,
     target: &Target<'k>,
     fragment: &Fragment<'k>,
     d: Pointer<'k, Global, T>,
@@ -137,7 +145,7 @@ fn finished<'k, T: Format>(
     let (rows_left, columns_left) =
         (target.rows - own_row.min(target.rows), target.columns - own_column.min(target.columns));
     let first = d.at(own_row.multiply_wide(plan.d_pitch)).at(own_column);
-    let bias = arguments.bias.at(target.column + own_column);
+    let bias = results.bias.at(target.column + own_column);
     let finish = |block: usize, register: usize, sum: &Variable<'k, f32>| {
         let (row, column) = coordinate(fragment, block, register);
         let mut value = sum.peek();

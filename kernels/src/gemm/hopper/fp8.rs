@@ -1,6 +1,7 @@
 //! The family `hopper_gemm_fp8`: e4m3 with a scale for 1x128 of A and 128x128 of B.
 
-use super::plan::{Arguments, Scales};
+use super::epilogue::Product;
+use super::plan::{Arguments, Results, Scales};
 use super::spec::{A_PITCH, B_PITCH, CLUSTER, D_PITCH, HopperGemmSpec, K, N, TILE, WEIGHTS};
 use super::{Groups, emit};
 use crate::Family;
@@ -94,7 +95,8 @@ impl Family for HopperFp8Gemm {
                 a_pitch: arguments.a_scale_pitch,
                 b: arguments.b_scales,
             });
-            let arguments = Arguments { a, a_few, b, b_few, scales, bias, d, d_f32, groups, error, rows };
+            let results = Results::Product(Product { bias, d, d_f32 });
+            let arguments = Arguments { a, a_few, b, b_few, scales, results, groups, error, rows };
             emit(builder, &plan, &arguments);
         })
     }

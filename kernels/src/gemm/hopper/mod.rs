@@ -20,6 +20,7 @@
 //! | `producer.rs`, `consumer.rs`, `epilogue.rs` | the roles, in the order of the data |
 //! | `shared_memory.rs` | what lies where, and the rings |
 //! | [`fp8`], [`bf16`] | the families |
+//! | [`swiglu`], `gated.rs` | the family that goes on to the activation of gated experts, and how |
 //!
 //! Hazards. A stage is filled again when every warp of the consumers, in a cluster those of both CTAs, has released it.
 //! Scales are copied through the generic proxy, as they are read, so that no proxy fence is needed for them. Staged
@@ -33,18 +34,21 @@ pub mod bf16;
 mod consumer;
 mod epilogue;
 pub mod fp8;
+mod gated;
 pub mod grouping;
 mod plan;
 mod producer;
 mod schedule;
 mod shared_memory;
 pub mod spec;
+pub mod swiglu;
 pub mod tile;
 
 pub use bf16::{HopperBf16Gemm, HopperBf16GemmArguments};
 pub use fp8::{HopperFp8Gemm, HopperFp8GemmArguments};
 pub use grouping::Groups;
 pub use spec::HopperGemmSpec;
+pub use swiglu::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 pub use tile::{Format, Multicast, Tile};
 
 use plan::{Arguments, Plan};

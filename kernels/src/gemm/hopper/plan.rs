@@ -1,12 +1,14 @@
 //! A specialisation of any of the families as one type, and what follows from it.
 
+use super::epilogue::Product;
+use super::gated::{Activated, Gated, STAGED_PITCH_BYTES};
 use super::grouping::Groups;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
 use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use crate::gemm::{Order, Output};
 use crate::quant::ScaleLayout;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
-use rorqual_codegen::element::{Bf16, E4m3};
+use rorqual_codegen::element::{Bf16, E4m3, Element};
 use rorqual_codegen::mma::wgmma::Major;
 use rorqual_codegen::pointer::{Global, Pointer};
 use rorqual_codegen::tma::{Box2d, TensorMapAddress};
@@ -32,6 +34,9 @@ pub(super) struct Plan {
     pub(super) accumulate: bool,
     pub(super) bias: bool,
     pub(super) tile: Tile,
+    /// What is made of gate and up instead of D. The weight is then a gate of `n / 2` rows over an up of as many, and a tile
+    /// has the columns of gate in its first half and those of up that go with them in the second.
+    pub(super) gated: Option<Gated>,
 }
 
 /// Scales of A, their pitch if column-major, and scales of B.
@@ -51,12 +56,19 @@ pub(super) struct Arguments<'k> {
     pub(super) b_few: TensorMapAddress<'k>,
     /// In FP8.
     pub(super) scales: Option<Scales<'k>>,
-    pub(super) bias: Pointer<'k, Global, f32>,
-    pub(super) d: Pointer<'k, Global, Bf16>,
-    pub(super) d_f32: Pointer<'k, Global, f32>,
+    pub(super) results: Results<'k>,
     pub(super) groups: Pointer<'k, Global, u32>,
     pub(super) error: Pointer<'k, Global, u32>,
     pub(super) rows: Value<'k, u32>,
+}
+
+/// What is read and written once the sums of a tile are there.
+#[derive(Clone, Copy)]
+pub(super) enum Results<'k> {
+    /// D.
+    Product(Product<'k>),
+    /// What is made of gate and up.
+    Activated(Activated<'k>),
 }
 
 impl Plan {
@@ -121,7 +133,8 @@ impl Plan {
 
     /// Whether groups of few rows get their operands swapped.
     pub(super) const fn swaps_few_rows(&self) -> bool {
-        let grouped = !matches!(self.grouping, Groups::Dense | Groups::Batched { .. });
+        let grouped =
+            self.gated.is_none() && !matches!(self.grouping, Groups::Dense | Groups::Batched { .. });
         let fits = self.tile.m == FEW_COLUMNS && self.tile.n >= FEW_ROWS;
         let is_plain = matches!((self.tile.multicast, self.b_order), (Multicast::None, Order::OutputMajor));
         grouped && fits && is_plain
@@ -138,6 +151,7 @@ impl Plan {
     /// Elements of a staged piece.
     pub(super) const fn staged_elements(&self) -> u32 {
         match self.output {
+            _ if self.gated.is_some() => PRODUCT_ROWS * STAGED_PITCH_BYTES / Bf16::ELEMENT.bytes(),
             Output::Bf16 => PRODUCT_ROWS * self.staged_pitch(),
             Output::F32 => 0,
         }
@@ -222,6 +236,16 @@ impl Plan {
             }
         };
         [map(share), map(FEW_COLUMNS)]
+    }
+
+    /// The tensor map of gates and ups: a box has rows of a gate, and the rows of its up that go with them.
+    pub(super) fn gate_up_map(&self, address: u64) -> TensorMap {
+        let boxed = self.matrix(self.tile.n / 2);
+        let (k, rows, pitch) = (u64::from(self.k), u64::from(self.n / 2), u64::from(self.b_pitch));
+        let halves = 2 * self.grouping.weights();
+        let mut map = batched(&boxed, address, [k, rows], pitch, halves, (0, rows * pitch));
+        map.box_extents[2] = 2;
+        map
     }
 }
 

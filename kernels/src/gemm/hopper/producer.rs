@@ -81,6 +81,7 @@ fn copy_tensors<'k>(
     };
     let of_a = |row| coordinates(k, row, matches!(plan.grouping, Groups::Batched { .. }));
     let of_b = |column: Value<'k, u32>| match (plan.b_order, plan.b_has_weights()) {
+        _ if plan.gated.is_some() => [k, column / 2, tile.group * 2].into_iter().map(Value::to_i32).collect(),
         (Order::OutputMajor, true) => coordinates(k, column, true),
         (Order::OutputMajor, false) => coordinates(k, tile.group.multiply_add(plan.n, column), false),
         (Order::InputMajor, _) => coordinates(column, k, true),
@@ -146,8 +147,13 @@ impl<'k> ScaleSources<'k> {
             let present = (lane + row).less(tile.rows);
             (first.at(row * row_step), present.select(builder.constant(4), builder.constant(0)))
         };
+        let column = match plan.gated {
+            // Those of gate and up.
+            Some(_) => tile.column / (2 * BLOCK) + lane * (n_blocks / 2),
+            None => tile.column / BLOCK + lane,
+        };
         // What lies behind the last column takes any scale.
-        let column = (tile.column / BLOCK + lane).min(n_blocks - 1);
+        let column = column.min(n_blocks - 1);
         let of_weight = b.at(tile.group.multiply_wide(n_blocks * k_blocks));
         Self {
             rows: (0..rows).step_by(32).map(row).collect(),

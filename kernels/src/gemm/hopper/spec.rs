@@ -98,6 +98,7 @@ impl HopperGemmSpec {
             accumulate,
             bias,
             tile,
+            gated: None,
         }
     }
 
@@ -156,7 +157,7 @@ pub(super) const D_PITCH: Rule<HopperGemmSpec> = Rule::new("d_pitch", |spec| {
 });
 
 /// That a pitch is at least the length of its rows, and whole chunks of 16 bytes.
-fn pitch(name: &str, pitch: u32, (row, least): (&str, u32), bytes: u32) -> Result<(), String> {
+pub(super) fn pitch(name: &str, pitch: u32, (row, least): (&str, u32), bytes: u32) -> Result<(), String> {
     let unit = 16 / bytes;
     require((least..=LARGEST).contains(&pitch) && pitch.is_multiple_of(unit), || {
         format!("`{name}` is {pitch}, expected a multiple of {unit} from {least} (`{row}`) to {LARGEST}")
