@@ -47,6 +47,7 @@ pub use grouping::Groups;
 pub use spec::HopperGemmSpec;
 pub use tile::{Format, Multicast, Tile};
 
+pub(crate) use plan::SPAN;
 use plan::{Arguments, Plan};
 use rorqual_codegen::Builder;
 use schedule::Scheduler;
