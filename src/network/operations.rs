@@ -240,12 +240,7 @@ impl Operations {
     }
 
     /// Launches a product: the kernel of Hopper for its rows where there is one, else the portable one.
-    pub fn multiply<T: Factors>(
-        &self,
-        spec: &GemmSpec,
-        operands: &Operands,
-        uses: &[Use<'_>],
-    ) -> Result<()> {
+    pub fn multiply<T: Factors>(&self, spec: &GemmSpec, operands: &Operands, uses: &[Use<'_>]) -> Result<()> {
         match self.on_hopper::<T>(spec) {
             Some(choice) if operands.suit_hopper(spec.grouping).is_ok() => {
                 let spec = choice.for_rows(operands.rows);

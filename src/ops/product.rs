@@ -57,7 +57,9 @@ impl Operands {
     pub fn suit_hopper(&self, grouping: Grouping) -> Result<(), [String; 3]> {
         let (name, rows) = match grouping {
             Grouping::Masked { groups } => ("groups * rows", u64::from(groups) * u64::from(self.rows)),
-            Grouping::Dense | Grouping::Prefix { .. } | Grouping::Batched { .. } => ("rows", self.rows.into()),
+            Grouping::Dense | Grouping::Prefix { .. } | Grouping::Batched { .. } => {
+                ("rows", self.rows.into())
+            }
         };
         if rows > MOST_ROWS_ON_HOPPER {
             return Err([name.to_owned(), "less than 2^31".to_owned(), rows.to_string()]);
@@ -270,8 +272,10 @@ mod tests {
     #[test]
     fn what_hopper_cannot_address_is_told() {
         let at = |elements| Addresses { elements, scales: 0 };
-        let good = Operands { a: at(0x100), b: at(0x200), d: 0x300, groups: 0, error: 0, rows: i32::MAX as u32 };
-        let told = |operands: Operands, grouping| operands.suit_hopper(grouping).map_err(|wrong| wrong.join("; "));
+        let good =
+            Operands { a: at(0x100), b: at(0x200), d: 0x300, groups: 0, error: 0, rows: i32::MAX as u32 };
+        let told =
+            |operands: Operands, grouping| operands.suit_hopper(grouping).map_err(|wrong| wrong.join("; "));
         assert_eq!(told(good, Grouping::Dense), Ok(()));
         let more = Operands { rows: 1 << 31, ..good };
         assert_eq!(told(more, Grouping::Dense), Err("rows; less than 2^31; 2147483648".to_owned()));

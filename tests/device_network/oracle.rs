@@ -301,9 +301,7 @@ fn as_portable(hopper: &HopperGemmSpec) -> (GemmSpec, [u32; 2]) {
     let (grouping, firsts) = match hopper.grouping {
         Groups::Dense => (Grouping::Dense, [0; 2]),
         Groups::Prefix { groups } => (Grouping::Prefix { groups }, [0; 2]),
-        Groups::Batched { batches, a, b, d } => {
-            (Grouping::Batched { batches, a, b, d }, [a.first, b.first])
-        }
+        Groups::Batched { batches, a, b, d } => (Grouping::Batched { batches, a, b, d }, [a.first, b.first]),
         other => panic!("the network has no product of {other:?}"),
     };
     (GemmSpec { n, k, output, grouping, b_order, a_pitch, b_pitch, d_pitch }, firsts)

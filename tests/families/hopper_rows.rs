@@ -72,7 +72,8 @@ impl HopperProduct {
         ways.rotate_left(random.below(6));
         let kernel = |(grouping, tile)| {
             let output = Output::F32;
-            let spec = HopperGemmSpec { output, grouping, ..HopperGemmSpec::new(format, n as u32, k as u32, tile) };
+            let spec =
+                HopperGemmSpec { output, grouping, ..HopperGemmSpec::new(format, n as u32, k as u32, tile) };
             let generated = match format {
                 Format::Bf16 => generate::<HopperBf16Gemm>(&spec, target),
                 Format::Fp8 => generate::<HopperFp8Gemm>(&spec, target),
@@ -94,7 +95,8 @@ impl HopperProduct {
 
     /// A selection as a grouping wants it, its groups being the weights of `order`. With its places in the result.
     fn place(&self, grouping: Groups, order: &[usize], selection: &[usize]) -> (Placed, Vec<usize>) {
-        let group_of = |row: &usize| order.iter().position(|weight| *weight == self.weight_of[*row]).expect("all");
+        let group_of =
+            |row: &usize| order.iter().position(|weight| *weight == self.weight_of[*row]).expect("all");
         let mut sorted: Vec<usize> = (0..selection.len()).collect();
         let counts: Vec<usize> = (0..order.len())
             .map(|group| selection.iter().filter(|row| group_of(row) == group).count())

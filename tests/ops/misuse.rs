@@ -167,14 +167,20 @@ fn a_plan_says_what_was_chosen_and_why() {
     let [few, many] = text.split('\n').collect::<Vec<_>>().try_into().expect("two kernels");
     assert!(few.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t64x8_s8_sm90a, "), "{few}");
     assert!(few.ends_with("; for up to 64 rows"), "{few}");
-    assert!(many.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t") && many.ends_with("; for more rows"), "{many}");
+    assert!(
+        many.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t") && many.ends_with("; for more rows"),
+        "{many}"
+    );
     assert_eq!(plan.chosen().kernels().len(), 2);
 
     let plan = Grouped::<bf16>::plan(&device, &GroupedSpec::new(2, 24, 41)).expect("a plan");
     let text = plan.to_string();
     assert!(text.starts_with("gemm::Grouped: gemm_bf16_n24_k41_prefix2_sm90a, generated for "), "{text}");
     let rule = "`a_pitch` is 41, expected a multiple of 8 from 41 (`k`) to 16777216";
-    assert!(text.ends_with(&format!("grid (ceil(rows / 64) + min(rows, 2)) x 1 x 1; portable: {rule}")), "{text}");
+    assert!(
+        text.ends_with(&format!("grid (ceil(rows / 64) + min(rows, 2)) x 1 x 1; portable: {rule}")),
+        "{text}"
+    );
     assert_eq!(plan.chosen().kernels().len(), 1);
 
     let (other, _) = super::device("sm_80");

@@ -68,9 +68,10 @@ impl HopperChoice {
             Grouping::Prefix { groups } | Grouping::Masked { groups } => {
                 (Weights::Groups(groups), [ROWS_OF_GROUPS; 2])
             }
-            Grouping::Batched { batches, .. } => {
-                (Weights::Batches(batches), [MOST_FEW_ROWS, MANY_ROWS].map(|rows| rows.saturating_mul(batches)))
-            }
+            Grouping::Batched { batches, .. } => (
+                Weights::Batches(batches),
+                [MOST_FEW_ROWS, MANY_ROWS].map(|rows| rows.saturating_mul(batches)),
+            ),
         };
         let with_tile = |rows| {
             let multiprocessors = MULTIPROCESSORS;

@@ -745,8 +745,7 @@ tile      stages cluster  tiles waves tensor shared  block bound               u
         let formats = prop_oneof![Just(Format::Fp8), Just(Format::Bf16)];
         let outputs = prop_oneof![Just(Output::Bf16), Just(Output::F32)];
         let orders = prop_oneof![Just(Order::OutputMajor), Just(Order::InputMajor)];
-        let weights =
-            prop_oneof![Just(Dense), (0..300_u32).prop_map(Groups), (0..300_u32).prop_map(Batches)];
+        let weights = prop_oneof![Just(Dense), (0..300_u32).prop_map(Groups), (0..300_u32).prop_map(Batches)];
         (formats, outputs, extent(), extent(), extent(), (weights, orders), 0..200_u32).prop_map(
             |(format, output, rows, n, k, (weights, b_order), multiprocessors)| Problem {
                 format,
