@@ -13,6 +13,7 @@ use crate::attention::gather::CacheGatherSpec;
 use crate::attention::prefill::MlaPrefillSpec;
 use crate::copy::CopyRowsSpec;
 use crate::embedding::EmbeddingSpec;
+use crate::gemm::hopper::Format;
 use crate::gemm::router::{RouterSpec, RouterWeight};
 use crate::gemm::{GemmSpec, Grouping, Order, Output, Slices};
 use crate::moe::combine::CombineSpec;
@@ -25,8 +26,9 @@ use crate::quant::{Quantize1x128Spec, ScaleLayout};
 use crate::residual::ResidualSpec;
 use crate::rope::{Pairing, RopeSpec};
 use crate::sample::SampleSpec;
+use crate::tune::hopper::{HopperChoice, MOST_FEW_ROWS};
 use crate::{ScaleFormat, ValueFormat};
-use rorqual_ptx::target::Target;
+use rorqual_ptx::target::{Features, Target};
 
 /// The sizes of a network on which its kernels depend; the names are those of `config.json`.
 #[derive(Debug, Clone, PartialEq)]
@@ -214,7 +216,7 @@ pub struct Row {
     /// The specialisation.
     pub spec: AnySpec,
     /// What it is for.
-    pub reason: &'static str,
+    pub reason: String,
     /// The networks that need it.
     pub models: Vec<&'static str>,
 }
@@ -253,12 +255,13 @@ pub fn targets() -> impl Iterator<Item = Target> {
     TARGETS.iter().filter_map(|(_, name)| Target::from_name(name))
 }
 
-/// The specialisations that a network of this shape needs, each with what it is for. A specialisation may come more than
+/// The specialisations that a network of this shape needs, each with what it is for; behind each portable product those
+/// that take its place on Hopper. A specialisation may come more than
 /// once; one of a size that 32 bits do not hold is there with the largest, which its rules refuse. The residual on its
 /// own, `argmax` and `sample` are for networks of the caller's: that of this library adds in its norms and chooses tokens
 /// on the host.
 #[must_use]
-pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
+pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, String)> {
     let mut specs = norms(shape);
     specs.extend(products(shape));
     specs.extend(attention(shape));
@@ -266,7 +269,30 @@ pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {
     if let Some(experts) = &shape.experts {
         specs.extend(mixture(experts, shape.hidden, shape.fp8));
     }
-    specs
+    let with_hopper = |(spec, reason): (AnySpec, &str)| {
+        let on_hopper = on_hopper(&spec);
+        let on_hopper = on_hopper.into_iter().map(|(spec, rows)| (spec, format!("{reason}, Hopper, {rows}")));
+        std::iter::once((spec, reason.to_owned())).chain(on_hopper.collect::<Vec<_>>())
+    };
+    specs.into_iter().flat_map(with_hopper).collect()
+}
+
+/// What serves a portable product on Hopper, each with the rows that it is for; nothing for all else.
+fn on_hopper(spec: &AnySpec) -> Vec<(AnySpec, String)> {
+    let (format, spec) = match spec {
+        AnySpec::Fp8Gemm(spec) => (Format::Fp8, spec),
+        AnySpec::Bf16Gemm(spec) => (Format::Bf16, spec),
+        _ => return vec![],
+    };
+    let hopper = Target { sm: 90, features: Features::Specific };
+    match HopperChoice::new(format, spec, hopper) {
+        Err(_) => vec![],
+        Ok(choice) if choice.is_one() => vec![(choice.any(&choice.few), "any number of rows".to_owned())],
+        Ok(choice) => vec![
+            (choice.any(&choice.few), format!("up to {MOST_FEW_ROWS} rows")),
+            (choice.any(&choice.many), "more rows".to_owned()),
+        ],
+    }
 }
 
 fn norms(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {

@@ -63,7 +63,7 @@ pub trait Family {
     /// What a kernel is specialised to.
     type Spec: Clone + fmt::Debug + PartialEq + 'static;
     /// The arguments of a kernel.
-    type Arguments: Arguments;
+    type Arguments: Arguments + 'static;
     /// The targets that it has kernels for.
     const TARGETS: Targets = Targets::Portable;
 

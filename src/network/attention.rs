@@ -2,11 +2,12 @@
 
 use super::batch::{Absorbed, Batch, Naive};
 use super::cache::Pool;
-use super::operations::{Activation, Destination, Operations};
+use super::operations::{Activation, Destination, Operations, plain};
 use super::weights::{Linear, to_bf16};
 use crate::driver::{Buffer, Stream};
 use crate::error::Result;
 use crate::num::bf16;
+use crate::ops::product::{Addresses, Operands};
 use crate::reference::mla::{HeadSpec, Mla, QueryProjection};
 use rorqual_kernels::attention::RecordFormat;
 use rorqual_kernels::attention::append::{CacheAppend, CacheAppendArguments, CacheAppendSpec};
@@ -15,7 +16,7 @@ use rorqual_kernels::attention::decode::{MlaDecode, MlaDecodeArguments, MlaDecod
 use rorqual_kernels::attention::gather::{CacheGather, CacheGatherArguments, CacheGatherSpec};
 use rorqual_kernels::attention::prefill::{MlaPrefill, MlaPrefillArguments, MlaPrefillSpec};
 use rorqual_kernels::catalog::KEY_CHUNK;
-use rorqual_kernels::gemm::{Bf16Gemm, Bf16GemmArguments, GemmSpec, Grouping, Order, Slices};
+use rorqual_kernels::gemm::{GemmSpec, Grouping, Order, Slices};
 use rorqual_kernels::rope::{Pairing, Rope, RopeArguments, RopeSpec};
 
 /// Transformers and DeepSeek's code ignore `rms_norm_eps` here.
@@ -377,17 +378,16 @@ impl Attention {
             (None, super::weights::Stored::Fp8 { .. }) => return Err(crate::error::Error::MixedWeights),
         };
         let mut error = operations.error();
-        let arguments = Bf16GemmArguments {
-            a: a.address() + 2 * first as u64,
-            b: weight.address(),
+        let operands = Operands {
+            a: Addresses { elements: a.address() + 2 * first as u64, scales: 0 },
+            b: plain(weight),
             d: to.buffer.address() + 2 * to.first as u64,
-            d_f32: 0,
             groups: 0,
             error: error.address(),
             rows: rows as u32,
         };
         let uses = [a.reads(), weight.reads(), to.buffer.writes(), error.writes()];
-        operations.executor.launch::<Bf16Gemm>(gemm, &arguments, &uses)
+        operations.multiply::<bf16>(gemm, &operands, &uses)
     }
 
     /// Weighted sums of latents, `[rows, heads, latent]`.

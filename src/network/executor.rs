@@ -101,6 +101,11 @@ impl Executor {
         self.stream.device()
     }
 
+    /// The target of its kernels.
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
     /// Puts a witness around every launch from now on, or none.
     pub fn set_witness(&self, witness: Option<Box<dyn Witness>>) {
         *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = witness;
@@ -137,11 +142,7 @@ impl Executor {
         spec: &F::Spec,
         arguments: &F::Arguments,
         buffers: &[Use<'_>],
-    ) -> Result<()>
-    where
-        F::Spec: 'static,
-        F::Arguments: 'static,
-    {
+    ) -> Result<()> {
         let kernel = self.kernel::<F>(spec)?;
         let mut run = || Ok(kernel.launch(&self.stream, &arguments.pack(), buffers)?);
         match &mut *self.witness.lock().unwrap_or_else(PoisonError::into_inner) {

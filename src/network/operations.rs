@@ -6,17 +6,19 @@ use crate::driver::{Buffer, Use, View};
 use crate::error::{Error, Result};
 use crate::model::config::ScaleFormat as ConfigScaleFormat;
 use crate::num::{E4m3, bf16};
+use crate::ops::product::{Addresses, Factors, Operands};
 use rorqual_kernels::ScaleFormat;
 use rorqual_kernels::ValueFormat;
 use rorqual_kernels::copy::{CopyRows, CopyRowsArguments, CopyRowsSpec};
 use rorqual_kernels::device_error::DeviceFlags;
 use rorqual_kernels::embedding::{Embedding, EmbeddingArguments, EmbeddingSpec};
-use rorqual_kernels::gemm::{
-    Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
-};
+use rorqual_kernels::gemm::hopper::Format;
+use rorqual_kernels::gemm::{GemmSpec, Grouping, Output};
 use rorqual_kernels::moe::swiglu::{Swiglu, SwigluArguments, SwigluSpec};
 use rorqual_kernels::norm::{RmsNorm, RmsNormArguments, RmsNormSpec};
 use rorqual_kernels::quant::{Quantize1x128, Quantize1x128Arguments, Quantize1x128Spec, ScaleLayout};
+use rorqual_kernels::tune::hopper::HopperChoice;
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Launches operations in order, and gathers the error bits of all of them.
@@ -27,6 +29,8 @@ pub(super) struct Operations {
     /// The scales of quantised activations.
     pub scale: ScaleFormat,
     error: Mutex<Buffer<u32>>,
+    /// The kernels of Hopper for the products that have been launched so far, where there are some.
+    on_hopper: Mutex<HashMap<(Format, GemmSpec), Option<HopperChoice>>>,
 }
 
 /// Rows `[rows, width]`, as the products that read them need them.
@@ -60,7 +64,7 @@ impl Operations {
             ConfigScaleFormat::F32 => ScaleFormat::F32,
             ConfigScaleFormat::Ue8m0 => ScaleFormat::PowerOfTwo,
         };
-        Ok(Self { executor, scale, error })
+        Ok(Self { executor, scale, error, on_hopper: Mutex::default() })
     }
 
     /// The word that kernels set bits of.
@@ -208,44 +212,49 @@ impl Operations {
         };
         let spec = GemmSpec { grouping, d_pitch: to.pitch as u32, ..GemmSpec::new(w.n as u32, w.k as u32) };
         let mut error = self.error();
-        let d = to.buffer.address() + 2 * to.first as u64;
-        let groups = offsets.map_or(0, Buffer::address);
-        let rows = x.rows as u32;
-        let mut uses: Vec<Use<'_>> = offsets.map(Buffer::reads).into_iter().collect();
-        let error_address = error.address();
-        uses.push(error.writes());
-        uses.push(to.buffer.writes());
+        let operands = |a, b| Operands {
+            a,
+            b,
+            d: to.buffer.address() + 2 * to.first as u64,
+            groups: offsets.map_or(0, Buffer::address),
+            error: error.address(),
+            rows: x.rows as u32,
+        };
         match (&w.stored, &x.fp8) {
             (Stored::Fp8 { codes, scales }, Some((x_codes, x_scales))) => {
-                uses.extend([x_codes.reads(), x_scales.reads(), codes.reads(), scales.reads()]);
-                let arguments = Fp8GemmArguments {
-                    a: x_codes.address(),
-                    a_scales: x_scales.address(),
-                    b: codes.address(),
-                    b_scales: scales.address(),
-                    d,
-                    d_f32: 0,
-                    groups,
-                    error: error_address,
-                    rows,
-                };
-                self.executor.launch::<Fp8Gemm>(&spec, &arguments, &uses)
+                let operands = operands(scaled(x_codes, x_scales), scaled(codes, scales));
+                let mut uses = vec![x_codes.reads(), x_scales.reads(), codes.reads(), scales.reads()];
+                uses.extend(offsets.map(Buffer::reads));
+                uses.extend([error.writes(), to.buffer.writes()]);
+                self.multiply::<E4m3>(&spec, &operands, &uses)
             }
             (Stored::Bf16(weight), _) => {
-                uses.extend([x.bf16.reads(), weight.reads()]);
-                let arguments = Bf16GemmArguments {
-                    a: x.bf16.address(),
-                    b: weight.address(),
-                    d,
-                    d_f32: 0,
-                    groups,
-                    error: error_address,
-                    rows,
-                };
-                self.executor.launch::<Bf16Gemm>(&spec, &arguments, &uses)
+                let operands = operands(plain(&x.bf16), plain(weight));
+                let mut uses = vec![x.bf16.reads(), weight.reads()];
+                uses.extend(offsets.map(Buffer::reads));
+                uses.extend([error.writes(), to.buffer.writes()]);
+                self.multiply::<bf16>(&spec, &operands, &uses)
             }
             (Stored::Fp8 { .. }, None) => Err(Error::MixedWeights),
         }
+    }
+
+    /// Launches a product: the kernel of Hopper for its rows where there is one, else the portable one.
+    pub fn multiply<T: Factors>(&self, spec: &GemmSpec, operands: &Operands, uses: &[Use<'_>]) -> Result<()> {
+        match self.on_hopper::<T>(spec) {
+            Some(choice) if operands.suit_hopper(spec.grouping).is_ok() => {
+                let spec = choice.for_rows(operands.rows);
+                self.executor.launch::<T::Hopper>(spec, &T::on_hopper(spec, operands), uses)
+            }
+            _ => self.executor.launch::<T::Portable>(spec, &T::portable(spec, operands), uses),
+        }
+    }
+
+    /// The kernels of Hopper for a product, if the device has them.
+    fn on_hopper<T: Factors>(&self, spec: &GemmSpec) -> Option<HopperChoice> {
+        let mut known = self.on_hopper.lock().unwrap_or_else(PoisonError::into_inner);
+        let choose = || HopperChoice::new(T::FORMAT, spec, self.executor.target()).ok();
+        *known.entry((T::FORMAT, *spec)).or_insert_with(choose)
     }
 
     /// Logits `x * head^T` in f32; the head is in bf16, `[vocab, hidden]`.
@@ -254,17 +263,16 @@ impl Operations {
         let mut logits = self.allocate(rows * vocab)?;
         let spec = GemmSpec { output: Output::F32, ..GemmSpec::new(vocab as u32, hidden as u32) };
         let mut error = self.error();
-        let arguments = Bf16GemmArguments {
-            a: x.address(),
-            b: head.address(),
-            d: 0,
-            d_f32: logits.address(),
+        let operands = Operands {
+            a: plain(x),
+            b: plain(head),
+            d: logits.address(),
             groups: 0,
             error: error.address(),
             rows: rows as u32,
         };
         let uses = [x.reads(), head.reads(), logits.writes(), error.writes()];
-        self.executor.launch::<Bf16Gemm>(&spec, &arguments, &uses)?;
+        self.multiply::<bf16>(&spec, &operands, &uses)?;
         Ok(logits)
     }
 
@@ -329,4 +337,14 @@ impl Operations {
         };
         self.executor.launch::<CopyRows>(&spec, &arguments, &[from.reads(), to.buffer.writes()])
     }
+}
+
+/// The address of elements without scales.
+pub(super) fn plain(elements: &Buffer<bf16>) -> Addresses {
+    Addresses { elements: elements.address(), scales: 0 }
+}
+
+/// The addresses of codes and their scales.
+fn scaled(codes: &Buffer<E4m3>, scales: &Buffer<f32>) -> Addresses {
+    Addresses { elements: codes.address(), scales: scales.address() }
 }

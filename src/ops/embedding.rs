@@ -25,7 +25,7 @@ pub struct Embedding<T = bf16> {
     value: PhantomData<T>,
 }
 
-front!(Embedding<T> of embedding::Embedding);
+front!(Embedding<T> of Plan<embedding::Embedding>);
 
 impl<T: Value> Embedding<T> {
     const NAME: &'static str = "embedding::Embedding";

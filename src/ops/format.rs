@@ -2,12 +2,13 @@
 //! tensors of another do not compile.
 
 use super::call::{Call, Extent, Name};
+use super::product::{Addresses, Factors};
 use super::{Error, Result};
 use crate::driver::{Buffer, DeviceElement, Shape, Stream, View, ViewMut};
 use crate::num::{E4m3, bf16};
-use rorqual_kernels::gemm::{Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Output};
+use rorqual_kernels::gemm::Output;
 use rorqual_kernels::moe::permute::RowFormat;
-use rorqual_kernels::{BLOCK, Family, Registered, ScaleFormat};
+use rorqual_kernels::{BLOCK, ScaleFormat};
 
 /// Activations in e4m3 with one f32 scale per 1x128: `[.., k]` codes, `[.., ceil(k / 128)]` scales.
 #[derive(Debug)]
@@ -132,31 +133,9 @@ impl Stream {
 pub(super) mod sealed {
     use super::*;
 
-    /// Where the elements of a tensor are, and their scales if they have some.
-    #[derive(Debug, Clone, Copy, Default)]
-    pub struct Addresses {
-        pub elements: u64,
-        pub scales: u64,
-    }
-
-    /// What the kernel of a product takes, of either format.
-    #[derive(Debug)]
-    pub struct Product {
-        pub a: Addresses,
-        pub b: Addresses,
-        pub d: u64,
-        pub d_f32: u64,
-        pub groups: u64,
-        pub error: u64,
-        pub rows: u32,
-    }
-
     /// How a plan handles tensors of a format.
-    pub trait Tensors: DeviceElement {
-        type Gemm: Registered<Spec = GemmSpec>;
+    pub trait Tensors: DeviceElement + Factors {
         const ROWS: RowFormat;
-
-        fn product(product: &Product) -> <Self::Gemm as Family>::Arguments;
     }
 
     /// How a plan handles results of a type.
@@ -164,8 +143,6 @@ pub(super) mod sealed {
         const OUTPUT: Output;
     }
 }
-
-use sealed::{Addresses, Product};
 
 /// A format of activations and weights: [`bf16`], or [`E4m3`] with scales.
 pub trait Format: sealed::Tensors {
@@ -243,13 +220,7 @@ impl sealed::Results for f32 {
 impl ProductElement for f32 {}
 
 impl sealed::Tensors for bf16 {
-    type Gemm = Bf16Gemm;
     const ROWS: RowFormat = RowFormat::Bf16;
-
-    fn product(product: &Product) -> Bf16GemmArguments {
-        let Product { a, b, d, d_f32, groups, error, rows } = *product;
-        Bf16GemmArguments { a: a.elements, b: b.elements, d, d_f32, groups, error, rows }
-    }
 }
 
 impl Format for bf16 {
@@ -308,23 +279,7 @@ impl Format for bf16 {
 }
 
 impl sealed::Tensors for E4m3 {
-    type Gemm = Fp8Gemm;
     const ROWS: RowFormat = RowFormat::Fp8;
-
-    fn product(product: &Product) -> Fp8GemmArguments {
-        let Product { a, b, d, d_f32, groups, error, rows } = *product;
-        Fp8GemmArguments {
-            a: a.elements,
-            a_scales: a.scales,
-            b: b.elements,
-            b_scales: b.scales,
-            d,
-            d_f32,
-            groups,
-            error,
-            rows,
-        }
-    }
 }
 
 impl Format for E4m3 {

@@ -10,14 +10,14 @@
 //! | [`Masked`] | `[groups, rows, k]`, of each the first `counts[g]` | `[groups, n, k]` |
 //! | [`Batched`] | `[rows, batches, k]`, bf16 | `[batches, n, k]` or `[batches, k, n]` |
 
-use super::call::{Call, Extent, rows_of};
-use super::format::sealed::{Addresses, Product, Tensors};
+use super::call::{Extent, rows_of};
 use super::format::{Format, ProductElement};
-use super::plan::{Plan, front};
+use super::plan::front;
+use super::product::{Addresses, Operands, ProductPlan};
 use super::{Error, Result};
 use crate::driver::{Buffer, Device, Stream, View, ViewMut};
 use crate::num::bf16;
-use rorqual_kernels::gemm::{Bf16Gemm, GemmSpec, Grouping, Output, Slices};
+use rorqual_kernels::gemm::{GemmSpec, Grouping, Slices};
 use std::marker::PhantomData;
 
 pub use rorqual_kernels::gemm::Order;
@@ -74,11 +74,11 @@ pub struct BatchedSpec {
 /// The product of rows with one weight; `T` is the format of both, `O` the type of the result.
 #[derive(Debug)]
 pub struct Dense<T: Format, O = bf16> {
-    plan: Plan<T::Gemm>,
+    plan: ProductPlan<T>,
     element: PhantomData<O>,
 }
 
-front!(Dense<T, O> of T::Gemm, T: Format);
+front!(Dense<T, O> of ProductPlan<T>, T: Format);
 
 impl<T: Format, O: ProductElement> Dense<T, O> {
     const NAME: &'static str = "gemm::Dense";
@@ -87,10 +87,10 @@ impl<T: Format, O: ProductElement> Dense<T, O> {
     ///
     /// # Errors
     ///
-    /// As of [`Plan::new`].
+    /// As of [`Plan::new`](super::Plan::new).
     pub fn plan(device: &Device, spec: &DenseSpec) -> Result<Self> {
         let spec = GemmSpec { output: O::OUTPUT, ..GemmSpec::new(spec.n, spec.k) };
-        Ok(Self { plan: Plan::new(Self::NAME, device, &spec)?, element: PhantomData })
+        Ok(Self { plan: ProductPlan::new(Self::NAME, device, &spec)?, element: PhantomData })
     }
 
     /// `a`, `[rows, k]`, times `weight`, `[n, k]`: `[rows, n]`.
@@ -126,25 +126,23 @@ impl<T: Format, O: ProductElement> Dense<T, O> {
     ) -> Result<()> {
         let GemmSpec { n, k, .. } = *self.plan.spec();
         let mut word = self.plan.word();
-        let mut call = Call::new(&self.plan, stream, &mut word)?;
+        let mut call = self.plan.call(stream, &mut word)?;
         let (a, [rows, _]) = T::read_rows(&mut call, "a", a.into(), [Extent::Any("rows"), Extent::Is(k)])?;
         let b = T::read_weight(&mut call, "weight", weight.into(), [n, k])?;
         let (d, _) = call.write("d", d.into(), [rows, n].map(Extent::Is))?;
-        let [d, d_f32] = by_output::<O>(d);
-        let product = Product { a, b, d, d_f32, groups: 0, error: call.error, rows };
-        call.launch(&self.plan, &T::product(&product))
+        self.plan.launch(&call, &Operands { a, b, d, groups: 0, error: call.error, rows })
     }
 }
 
 /// Products of rows in groups: the rows of a group follow those of the group before.
 #[derive(Debug)]
 pub struct Grouped<T: Format, O = bf16> {
-    plan: Plan<T::Gemm>,
+    plan: ProductPlan<T>,
     groups: u32,
     element: PhantomData<O>,
 }
 
-front!(Grouped<T, O> of T::Gemm, T: Format);
+front!(Grouped<T, O> of ProductPlan<T>, T: Format);
 
 impl<T: Format, O: ProductElement> Grouped<T, O> {
     const NAME: &'static str = "gemm::Grouped";
@@ -153,12 +151,12 @@ impl<T: Format, O: ProductElement> Grouped<T, O> {
     ///
     /// # Errors
     ///
-    /// As of [`Plan::new`].
+    /// As of [`Plan::new`](super::Plan::new).
     pub fn plan(device: &Device, spec: &GroupedSpec) -> Result<Self> {
         let GroupedSpec { groups, n, k } = *spec;
         let grouping = Grouping::Prefix { groups };
         let spec = GemmSpec { output: O::OUTPUT, grouping, ..GemmSpec::new(n, k) };
-        Ok(Self { plan: Plan::new(Self::NAME, device, &spec)?, groups, element: PhantomData })
+        Ok(Self { plan: ProductPlan::new(Self::NAME, device, &spec)?, groups, element: PhantomData })
     }
 
     /// Rows `offsets[g]..offsets[g + 1]` of `a`, `[rows, k]`, times weight `g` of `weights`, `[groups, n, k]`:
@@ -198,26 +196,24 @@ impl<T: Format, O: ProductElement> Grouped<T, O> {
     ) -> Result<()> {
         let GemmSpec { n, k, .. } = *self.plan.spec();
         let mut word = self.plan.word();
-        let mut call = Call::new(&self.plan, stream, &mut word)?;
+        let mut call = self.plan.call(stream, &mut word)?;
         let (a, [rows, _]) = T::read_rows(&mut call, "a", a.into(), [Extent::Any("rows"), Extent::Is(k)])?;
         let b = T::read_weight(&mut call, "weights", weights.into(), [self.groups, n, k])?;
         let (groups, _) = call.read("offsets", offsets.into(), [Extent::Is(self.groups + 1)])?;
         let (d, _) = call.write("d", d.into(), [rows, n].map(Extent::Is))?;
-        let [d, d_f32] = by_output::<O>(d);
-        let product = Product { a, b, d, d_f32, groups, error: call.error, rows };
-        call.launch(&self.plan, &T::product(&product))
+        self.plan.launch(&call, &Operands { a, b, d, groups, error: call.error, rows })
     }
 }
 
 /// Products of rows in groups: each group has room for the same number of rows, and the device knows how many it has.
 #[derive(Debug)]
 pub struct Masked<T: Format, O = bf16> {
-    plan: Plan<T::Gemm>,
+    plan: ProductPlan<T>,
     groups: u32,
     element: PhantomData<O>,
 }
 
-front!(Masked<T, O> of T::Gemm, T: Format);
+front!(Masked<T, O> of ProductPlan<T>, T: Format);
 
 impl<T: Format, O: ProductElement> Masked<T, O> {
     const NAME: &'static str = "gemm::Masked";
@@ -226,12 +222,12 @@ impl<T: Format, O: ProductElement> Masked<T, O> {
     ///
     /// # Errors
     ///
-    /// As of [`Plan::new`].
+    /// As of [`Plan::new`](super::Plan::new).
     pub fn plan(device: &Device, spec: &GroupedSpec) -> Result<Self> {
         let GroupedSpec { groups, n, k } = *spec;
         let grouping = Grouping::Masked { groups };
         let spec = GemmSpec { output: O::OUTPUT, grouping, ..GemmSpec::new(n, k) };
-        Ok(Self { plan: Plan::new(Self::NAME, device, &spec)?, groups, element: PhantomData })
+        Ok(Self { plan: ProductPlan::new(Self::NAME, device, &spec)?, groups, element: PhantomData })
     }
 
     /// The first `counts[g]` rows of group `g` of `a`, `[groups, rows, k]`, times weight `g` of `weights`,
@@ -272,27 +268,25 @@ impl<T: Format, O: ProductElement> Masked<T, O> {
     ) -> Result<()> {
         let GemmSpec { n, k, .. } = *self.plan.spec();
         let mut word = self.plan.word();
-        let mut call = Call::new(&self.plan, stream, &mut word)?;
+        let mut call = self.plan.call(stream, &mut word)?;
         let extents = [Extent::Is(self.groups), Extent::Any("rows"), Extent::Is(k)];
         let (a, [_, rows, _]) = T::read_rows(&mut call, "a", a.into(), extents)?;
         let b = T::read_weight(&mut call, "weights", weights.into(), [self.groups, n, k])?;
         let (groups, _) = call.read("counts", counts.into(), [Extent::Is(self.groups)])?;
         let (d, _) = call.write("d", d.into(), [self.groups, rows, n].map(Extent::Is))?;
-        let [d, d_f32] = by_output::<O>(d);
-        let product = Product { a, b, d, d_f32, groups, error: call.error, rows };
-        call.launch(&self.plan, &T::product(&product))
+        self.plan.launch(&call, &Operands { a, b, d, groups, error: call.error, rows })
     }
 }
 
 /// Products of bf16 side by side: what the heads of a token do.
 #[derive(Debug)]
 pub struct Batched<O = bf16> {
-    plan: Plan<Bf16Gemm>,
+    plan: ProductPlan<bf16>,
     spec: BatchedSpec,
     element: PhantomData<O>,
 }
 
-front!(Batched<O> of Bf16Gemm);
+front!(Batched<O> of ProductPlan<bf16>);
 
 impl<O: ProductElement> Batched<O> {
     const NAME: &'static str = "gemm::Batched";
@@ -301,7 +295,7 @@ impl<O: ProductElement> Batched<O> {
     ///
     /// # Errors
     ///
-    /// As of [`Plan::new`].
+    /// As of [`Plan::new`](super::Plan::new).
     pub fn plan(device: &Device, spec: &BatchedSpec) -> Result<Self> {
         let BatchedSpec { batches, n, k, order } = *spec;
         let product = |argument: &str, a: u32, b: u32| {
@@ -324,7 +318,7 @@ impl<O: ProductElement> Batched<O> {
             d_pitch: product("batches * n", batches, n)?,
             ..GemmSpec::new(n, k)
         };
-        let plan = Plan::new(Self::NAME, device, &kernel)?;
+        let plan = ProductPlan::new(Self::NAME, device, &kernel)?;
         Ok(Self { plan, spec: *spec, element: PhantomData })
     }
 
@@ -362,24 +356,14 @@ impl<O: ProductElement> Batched<O> {
     ) -> Result<()> {
         let BatchedSpec { batches, n, k, order } = self.spec;
         let mut word = self.plan.word();
-        let mut call = Call::new(&self.plan, stream, &mut word)?;
+        let mut call = self.plan.call(stream, &mut word)?;
         let extents = [Extent::Any("rows"), Extent::Is(batches), Extent::Is(k)];
         let (a, [rows, ..]) = call.read("a", a.into(), extents)?;
         let weight = if order == Order::OutputMajor { [batches, n, k] } else { [batches, k, n] };
         let (b, _) = call.read("weights", weights.into(), weight.map(Extent::Is))?;
         let (d, _) = call.write("d", d.into(), [rows, batches, n].map(Extent::Is))?;
-        let [d, d_f32] = by_output::<O>(d);
         let (a, b) = (Addresses { elements: a, scales: 0 }, Addresses { elements: b, scales: 0 });
-        let product = Product { a, b, d, d_f32, groups: 0, error: call.error, rows };
-        call.launch(&self.plan, &<bf16 as Tensors>::product(&product))
-    }
-}
-
-/// The address for the parameter of bf16 results, and that for f32 ones.
-fn by_output<O: ProductElement>(address: u64) -> [u64; 2] {
-    match O::OUTPUT {
-        Output::Bf16 => [address, 0],
-        Output::F32 => [0, address],
+        self.plan.launch(&call, &Operands { a, b, d, groups: 0, error: call.error, rows })
     }
 }
 

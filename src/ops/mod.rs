@@ -78,6 +78,7 @@ pub mod gemm;
 pub mod moe;
 pub mod norm;
 mod plan;
+pub(crate) mod product;
 pub mod quant;
 pub mod sample;
 
@@ -87,6 +88,7 @@ pub use format::{
     QuantizedViewMut,
 };
 pub use plan::{Origin, Plan};
+pub use product::ProductPlan;
 pub use rorqual_kernels as spec;
 pub use rorqual_kernels::ScaleFormat;
 pub use rorqual_kernels::device_error::{self, DeviceFlags};

@@ -39,7 +39,7 @@ pub struct RmsNorm<T> {
     format: PhantomData<T>,
 }
 
-front!(RmsNorm<T> of norm::RmsNorm);
+front!(RmsNorm<T> of Plan<norm::RmsNorm>);
 
 impl<T: Format> RmsNorm<T> {
     const NAME: &'static str = "norm::RmsNorm";
@@ -95,7 +95,7 @@ pub struct AddRmsNorm<T> {
     format: PhantomData<T>,
 }
 
-front!(AddRmsNorm<T> of norm::RmsNorm);
+front!(AddRmsNorm<T> of Plan<norm::RmsNorm>);
 
 impl<T: Format> AddRmsNorm<T> {
     const NAME: &'static str = "norm::AddRmsNorm";

@@ -5,11 +5,12 @@ use crate::catalog::{Catalog, CatalogError, KernelError, embedded};
 use crate::driver::contract::Arguments;
 use crate::driver::{Buffer, Device, Kernel, Module, Stream, Use};
 use rorqual_kernels::Registered;
+use rorqual_ptx::target::Target;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 /// What plans generate, once for all of them.
-static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::new);
+pub(super) static CATALOG: LazyLock<Catalog> = LazyLock::new(Catalog::new);
 
 /// The parameter that kernels report bad input through.
 const ERROR: &str = "error";
@@ -84,11 +85,7 @@ impl<F: Registered> Plan<F> {
     ) -> Result<Self> {
         let _span = tracing::debug_span!("plan", operation, family = F::NAME, ?spec).entered();
         F::check(spec).map_err(|rule| Error::Spec { operation, rule })?;
-        let target = catalog.target_for(device.target()).ok_or_else(|| Error::Target {
-            operation,
-            device: device.to_string(),
-            target: device.target(),
-        })?;
+        let target = target_of(catalog, operation, device)?;
         let (artifact, origin) = match embedded(&F::any(spec), target) {
             Some(artifact) => (Arc::new(artifact), Origin::Embedded),
             None => {
@@ -196,15 +193,24 @@ impl<F: Registered> fmt::Display for Plan<F> {
     }
 }
 
+/// The target whose kernels the plans of a device get.
+pub(super) fn target_of(catalog: &Catalog, operation: &'static str, device: &Device) -> Result<Target> {
+    catalog.target_for(device.target()).ok_or_else(|| Error::Target {
+        operation,
+        device: device.to_string(),
+        target: device.target(),
+    })
+}
+
 /// What every operation with one plan has beside `plan`, `run` and `run_into`.
 macro_rules! front {
-    ($name:ident $(<$($parameter:ident),*>)? of $family:ty $(, $bounded:ident: $bound:path)?) => {
+    ($name:ident $(<$($parameter:ident),*>)? of $plan:ty $(, $bounded:ident: $bound:path)?) => {
         impl $(<$($parameter),*>)? $name $(<$($parameter),*>)?
         $(where $bounded: $bound)?
         {
-            /// The kernel that was chosen.
+            /// What was chosen.
             #[must_use]
-            pub const fn chosen(&self) -> &$crate::ops::Plan<$family> {
+            pub const fn chosen(&self) -> &$plan {
                 &self.plan
             }
 

@@ -53,7 +53,7 @@ pub struct PerTokenGroup<T = bf16> {
     value: PhantomData<T>,
 }
 
-front!(PerTokenGroup<T> of Quantize1x128);
+front!(PerTokenGroup<T> of Plan<Quantize1x128>);
 
 impl<T: Value> PerTokenGroup<T> {
     const NAME: &'static str = "quant::PerTokenGroup";
@@ -111,7 +111,7 @@ pub struct PerBlock<T = bf16> {
     value: PhantomData<T>,
 }
 
-front!(PerBlock<T> of Quantize128x128);
+front!(PerBlock<T> of Plan<Quantize128x128>);
 
 impl<T: Value> PerBlock<T> {
     const NAME: &'static str = "quant::PerBlock";
@@ -173,7 +173,7 @@ pub struct Dequantize {
     plan: Plan<Dequantize128x128>,
 }
 
-front!(Dequantize of Dequantize128x128);
+front!(Dequantize of Plan<Dequantize128x128>);
 
 impl Dequantize {
     const NAME: &'static str = "quant::Dequantize";

@@ -14,7 +14,7 @@ pub struct Argmax {
     plan: Plan<sample::Argmax>,
 }
 
-front!(Argmax of sample::Argmax);
+front!(Argmax of Plan<sample::Argmax>);
 
 impl Argmax {
     const NAME: &'static str = "sample::Argmax";
@@ -85,7 +85,7 @@ pub struct Sample {
     plan: Plan<sample::Sample>,
 }
 
-front!(Sample of sample::Sample);
+front!(Sample of Plan<sample::Sample>);
 
 impl Sample {
     const NAME: &'static str = "sample::Sample";

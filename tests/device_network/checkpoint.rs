@@ -17,6 +17,16 @@ pub const BUNDLED: &str = "tiny-r1-fp8";
 /// A checkpoint that [`softmax`] makes.
 pub const SOFTMAX: &str = "tiny-v3 with the gate of V2";
 
+/// Whether everything is run, with `RORQUAL_ALL`: also what takes long, above all products of Hopper.
+pub fn runs_all() -> bool {
+    std::env::var_os("RORQUAL_ALL").is_some()
+}
+
+/// The targets on which a checkpoint is run: without `RORQUAL_ALL`, only some are run with the products of Hopper.
+pub fn targets(is_for_hopper: bool) -> &'static [&'static str] {
+    if is_for_hopper || runs_all() { &["sm_80", "sm_90a"] } else { &["sm_80"] }
+}
+
 /// A folder of fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -1,7 +1,8 @@
 //! Networks of random weights, left alone. Their logits say little, so the choice of experts is what counts.
 //!
 //! A row that keeps the reference's experts in all layers must end where the reference does: cosine 0.99 of states and
-//! logits. Where a choice differs, the two scores must have been too close for these roundings to tell apart:
+//! logits, 0.98 where sums of e4m3 are short. Where a choice differs, the two scores must have been too close for these
+//! roundings to tell apart:
 //!
 //! - Both sides start from the same bits, and part where two sums that differ in their last bits of f32 are rounded to
 //!   different neighbours. A block has 19 such points: norm, both query projections and the norm between them,
@@ -33,6 +34,12 @@ use rorqual::reference::{Model, Observer};
 use crate::checkpoint::{self, SOFTMAX, Sequence, forward, tokens};
 
 const COSINE: f64 = 0.99;
+
+/// Where tensor cores keep 13 fraction bits of sums of e4m3, as on Hopper.
+const COSINE_OF_SHORT_SUMS: f64 = 0.98;
+
+/// A checkpoint that is run on Hopper without `RORQUAL_ALL` too.
+const ON_HOPPER: &str = "tiny-v3-fp8";
 
 /// Those of random weights that the families serve.
 const CHECKPOINTS: &[&str] =
@@ -141,34 +148,45 @@ fn rows_that_keep_their_experts_end_where_the_reference_does() {
         let model = checkpoint::model(name);
         let vocab = model.config().vocab_size;
         let prompts: Vec<Vec<u32>> = PROMPTS.map(|(length, seed)| tokens(vocab, length, seed)).to_vec();
-        let network = checkpoint::load_inexact(&model, "sm_90a", 256);
-        let start = std::time::Instant::now();
-        let (expected, found) = (passes(&model, &prompts), passes::<DeviceNetwork>(&network, &prompts));
-        let (mut kept, mut rows, mut least) = (0, 0, 1.0_f64);
-        for (pass, (expected, found)) in expected.iter().zip(&found).enumerate() {
-            let lengths: Vec<usize> =
-                prompts.iter().map(|prompt| if pass == 0 { prompt.len() } else { ABSORBED }).collect();
-            let differing = differing_choices(&model, name, pass, &lengths, expected, found);
-            rows += differing.len();
-            for (row, _) in differing.iter().enumerate().filter(|(_, differs)| !**differs) {
-                kept += 1;
-                for (expected, found) in
-                    [(&expected.states, &found.states), (&expected.logits, &found.logits)]
-                {
-                    let width = expected.len() / differing.len();
-                    let of_row = row * width..(row + 1) * width;
-                    let cosine = cosine(&expected[of_row.clone()], &found[of_row]);
-                    assert!(cosine >= COSINE, "{name}, pass {pass}, row {row}: cosine {cosine}");
-                    least = least.min(cosine);
-                }
+        let expected = passes(&model, &prompts);
+        for target in checkpoint::targets(*name == ON_HOPPER) {
+            let network = checkpoint::load_inexact(&model, target, 256);
+            let found = passes::<DeviceNetwork>(&network, &prompts);
+            compare(name, target, &model, &prompts, &expected, &found);
+        }
+    }
+}
+
+/// That rows of both passes which keep their experts end where the reference does.
+fn compare(
+    name: &str,
+    target: &str,
+    model: &Model,
+    prompts: &[Vec<u32>],
+    expected: &[Pass; 2],
+    found: &[Pass; 2],
+) {
+    let has_short_sums = target == "sm_90a" && model.config().quantization.is_some();
+    let least_allowed = if has_short_sums { COSINE_OF_SHORT_SUMS } else { COSINE };
+    let (mut kept, mut rows, mut least) = (0, 0, 1.0_f64);
+    for (pass, (expected, found)) in expected.iter().zip(found).enumerate() {
+        let lengths: Vec<usize> =
+            prompts.iter().map(|prompt| if pass == 0 { prompt.len() } else { ABSORBED }).collect();
+        let differing = differing_choices(model, name, pass, &lengths, expected, found);
+        rows += differing.len();
+        for (row, _) in differing.iter().enumerate().filter(|(_, differs)| !**differs) {
+            kept += 1;
+            for (expected, found) in [(&expected.states, &found.states), (&expected.logits, &found.logits)] {
+                let width = expected.len() / differing.len();
+                let of_row = row * width..(row + 1) * width;
+                let cosine = cosine(&expected[of_row.clone()], &found[of_row]);
+                assert!(cosine >= least_allowed, "{name}, {target}, pass {pass}, row {row}: cosine {cosine}");
+                least = least.min(cosine);
             }
         }
-        println!(
-            "{name}: {kept} of {rows} rows keep their experts, least cosine {least:.6}, {:.1?}",
-            start.elapsed()
-        );
-        assert!(kept * 10 >= rows * KEPT, "{name}: {kept} of {rows} rows keep their experts");
     }
+    println!("{name}, {target}: {kept} of {rows} rows keep their experts, least cosine {least:.6}");
+    assert!(kept * 10 >= rows * KEPT, "{name}, {target}: {kept} of {rows} rows keep their experts");
 }
 
 /// For each row of a pass whether any of its choices differs. Judges the first that does.

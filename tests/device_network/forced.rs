@@ -55,6 +55,9 @@ const NAIVE_ONLY: &[(&str, &str)] =
 /// Tokens that the cache has room for.
 const CACHE_TOKENS: usize = 256;
 
+/// Checkpoints that are run on Hopper without `RORQUAL_ALL` too.
+const ON_HOPPER: &[&str] = &[BUNDLED, "tiny-v3-fp8"];
+
 /// Families of kernels that the network is made of.
 const FAMILIES: usize = 18;
 
@@ -279,7 +282,7 @@ fn every_operation_of_every_checkpoint_is_within_its_tolerance() {
     for name in CHECKPOINTS {
         let start = std::time::Instant::now();
         let model = checkpoint::model(name);
-        let load = || checkpoint::try_load(&model, "sm_90a", CACHE_TOKENS);
+        let load = || checkpoint::try_load(&model, "sm_80", CACHE_TOKENS);
         let network = match load() {
             Ok(network) => network,
             Err(error) => {
@@ -317,6 +320,29 @@ fn every_operation_of_every_checkpoint_is_within_its_tolerance() {
     };
     assert_eq!(found(not_served), of_list(NOT_SERVED));
     assert_eq!(found(naive_only), of_list(NAIVE_ONLY));
+}
+
+/// The same with the products of Hopper, of the checkpoints that have sizes for them.
+#[test]
+fn every_operation_on_hopper_is_within_its_tolerance() {
+    for name in [BUNDLED, "tiny-v3-fp8", SOFTMAX, "small-v3", "tiny-mtp", "tiny-v3-bf16-sharded"] {
+        if !ON_HOPPER.contains(&name) && !checkpoint::runs_all() {
+            continue;
+        }
+        let model = checkpoint::model(name);
+        let network = checkpoint::load(&model, "sm_90a", CACHE_TOKENS);
+        let seen = force(name, (&model, network), Form::Absorbed, false).expect("sizes that are served");
+        println!("{name}: {:?}", seen.launches);
+        assert_right(name, &seen);
+        let launches = |family: &str| seen.launches.get(family).copied().unwrap_or(0);
+        assert!(
+            launches("hopper_gemm_fp8") + launches("hopper_gemm_bf16") > 0,
+            "{name}: no product of Hopper"
+        );
+        if name == BUNDLED {
+            assert_eq!(launches("gemm_fp8") + launches("gemm_bf16"), 0, "products that are portable ones");
+        }
+    }
 }
 
 #[test]

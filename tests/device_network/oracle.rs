@@ -17,7 +17,9 @@ use rorqual::reference::rope::rotate_pairs;
 use rorqual::verify::attention::attend;
 use rorqual::verify::compare::bf16_ulp;
 use rorqual::verify::quantized;
-use rorqual::verify::tensor_core::{OF_16_BITS, f32_error, of_e4m3, promoted_error, sum_error};
+use rorqual::verify::tensor_core::{
+    OF_16_BITS, OF_E4M3_IN_WARPGROUPS, Step, f32_error, of_e4m3, promoted_error, sum_error,
+};
 use rorqual_kernels::Family;
 use rorqual_kernels::attention::append::CacheAppend;
 use rorqual_kernels::attention::combine::MlaCombine;
@@ -26,15 +28,20 @@ use rorqual_kernels::attention::gather::CacheGather;
 use rorqual_kernels::attention::prefill::MlaPrefill;
 use rorqual_kernels::copy::CopyRows;
 use rorqual_kernels::embedding::Embedding;
+use rorqual_kernels::gemm::hopper::{
+    Groups, HopperBf16Gemm, HopperBf16GemmArguments, HopperFp8Gemm, HopperFp8GemmArguments, HopperGemmSpec,
+};
 use rorqual_kernels::gemm::router::{Router, RouterWeight};
-use rorqual_kernels::gemm::{Bf16Gemm, Fp8Gemm, GemmSpec, Grouping, Order, Output};
+use rorqual_kernels::gemm::{
+    Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Order, Output,
+};
 use rorqual_kernels::moe::combine::Combine;
 use rorqual_kernels::moe::gate::{Gate, GroupMethod, Scoring};
 use rorqual_kernels::moe::layout::Layout;
 use rorqual_kernels::moe::permute::{Permute, RowFormat};
 use rorqual_kernels::moe::swiglu::Swiglu;
 use rorqual_kernels::norm::RmsNorm;
-use rorqual_kernels::quant::Quantize1x128;
+use rorqual_kernels::quant::{Quantize1x128, ScaleLayout};
 use rorqual_kernels::rope::Rope;
 use rorqual_ptx::target::Target;
 
@@ -97,8 +104,10 @@ pub fn expect(launch: &Launch<'_>, target: Target, latents: &mut Option<Latents>
         Embedding::NAME => embedding(launch),
         RmsNorm::NAME => norm(launch),
         Quantize1x128::NAME => quantize(launch),
-        Bf16Gemm::NAME => bf16_product(launch),
-        Fp8Gemm::NAME => fp8_product(launch, target),
+        Bf16Gemm::NAME => bf16_product(launch, &bf16_operands(launch)),
+        HopperBf16Gemm::NAME => bf16_product(launch, &hopper_bf16_operands(launch)),
+        Fp8Gemm::NAME => fp8_product(launch, &fp8_operands(launch), of_e4m3(target)),
+        HopperFp8Gemm::NAME => fp8_product(launch, &hopper_fp8_operands(launch), OF_E4M3_IN_WARPGROUPS),
         Rope::NAME => rope(launch),
         CacheAppend::NAME => append(launch),
         CacheGather::NAME => gather(launch),
@@ -120,11 +129,7 @@ pub fn expect(launch: &Launch<'_>, target: Target, latents: &mut Option<Latents>
 }
 
 /// Specialisation and arguments of a launch.
-fn of<'l, F: Family>(launch: &'l Launch<'_>) -> (&'l F::Spec, &'l F::Arguments)
-where
-    F::Spec: 'static,
-    F::Arguments: 'static,
-{
+fn of<'l, F: Family>(launch: &'l Launch<'_>) -> (&'l F::Spec, &'l F::Arguments) {
     let spec = launch.spec.downcast_ref().expect("the family's specialisation");
     (spec, launch.arguments.downcast_ref().expect("the family's arguments"))
 }
@@ -233,6 +238,75 @@ fn quantize(launch: &Launch<'_>) -> Vec<Expected> {
     vec![Expected::Fp8(Fp8 { codes, scales, width: shape.1, quantized, values, error: |_| 0.0 })]
 }
 
+/// What a launch multiplies, whichever family does it: addresses, and the rows that the kernel is told.
+struct Operands {
+    spec: GemmSpec,
+    a: u64,
+    a_scales: u64,
+    b: u64,
+    b_scales: u64,
+    d: [u64; 2],
+    groups: u64,
+    rows: u32,
+}
+
+fn bf16_operands(launch: &Launch<'_>) -> Operands {
+    let (spec, arguments) = of::<Bf16Gemm>(launch);
+    let &Bf16GemmArguments { a, b, d, d_f32, groups, rows, .. } = arguments;
+    Operands { spec: *spec, a, a_scales: 0, b, b_scales: 0, d: [d, d_f32], groups, rows }
+}
+
+fn fp8_operands(launch: &Launch<'_>) -> Operands {
+    let (spec, arguments) = of::<Fp8Gemm>(launch);
+    let &Fp8GemmArguments { a, a_scales, b, b_scales, d, d_f32, groups, rows, .. } = arguments;
+    Operands { spec: *spec, a, a_scales, b, b_scales, d: [d, d_f32], groups, rows }
+}
+
+fn hopper_bf16_operands(launch: &Launch<'_>) -> Operands {
+    let (hopper, arguments) = of::<HopperBf16Gemm>(launch);
+    let (spec, [first_of_a, first_of_b]) = as_portable(hopper);
+    let HopperBf16GemmArguments { a, b, d, d_f32, groups, rows, .. } = arguments;
+    Operands {
+        spec,
+        a: a.address - 2 * u64::from(first_of_a),
+        a_scales: 0,
+        b: b.address - 2 * u64::from(first_of_b),
+        b_scales: 0,
+        d: [*d, *d_f32],
+        groups: *groups,
+        rows: *rows,
+    }
+}
+
+fn hopper_fp8_operands(launch: &Launch<'_>) -> Operands {
+    let (hopper, arguments) = of::<HopperFp8Gemm>(launch);
+    let HopperFp8GemmArguments { a, a_scales, b, b_scales, d, d_f32, groups, rows, .. } = arguments;
+    Operands {
+        spec: as_portable(hopper).0,
+        a: a.address,
+        a_scales: *a_scales,
+        b: b.address,
+        b_scales: *b_scales,
+        d: [*d, *d_f32],
+        groups: *groups,
+        rows: *rows,
+    }
+}
+
+/// The portable product that one of Hopper stands for, and the elements of A and B at which its tensors start.
+fn as_portable(hopper: &HopperGemmSpec) -> (GemmSpec, [u32; 2]) {
+    let &HopperGemmSpec { n, k, output, b_order, a_pitch, b_pitch, d_pitch, .. } = hopper;
+    assert!(!hopper.accumulate && !hopper.bias, "the network only multiplies");
+    assert_ne!(hopper.a_scales, Some(ScaleLayout::ColumnMajor), "the network quantises row by row");
+    let (grouping, firsts) = match hopper.grouping {
+        Groups::Dense => (Grouping::Dense, [0; 2]),
+        Groups::Prefix { groups } => (Grouping::Prefix { groups }, [0; 2]),
+        Groups::Batched { batches, a, b, d } => (Grouping::Batched { batches, a, b, d }, [a.first, b.first]),
+        other => panic!("the network has no product of {other:?}"),
+    };
+    (GemmSpec { n, k, output, grouping, b_order, a_pitch, b_pitch, d_pitch }, firsts)
+}
+
 /// A product of a launch: the first elements of A, B and D, rows of A, and the first of them by number.
 struct Product {
     a: usize,
@@ -243,9 +317,9 @@ struct Product {
     weight: usize,
 }
 
-fn products(launch: &Launch<'_>, spec: &GemmSpec, rows: u32, groups: u64) -> Vec<Product> {
-    let (n, k) = (spec.n as usize, spec.k as usize);
-    let rows = rows as usize;
+fn products(launch: &Launch<'_>, operands: &Operands) -> Vec<Product> {
+    let (spec, groups) = (&operands.spec, operands.groups);
+    let (n, k, rows) = (spec.n as usize, spec.k as usize, operands.rows as usize);
     match spec.grouping {
         Grouping::Dense => vec![Product { a: 0, b: 0, d: 0, rows, row: 0, weight: 0 }],
         Grouping::Prefix { groups: count } => {
@@ -294,14 +368,14 @@ fn errors(a: &[f32], b: &[f32], k: usize, error: impl Fn(usize, usize, &[f32], &
     a.chunks(k).enumerate().flat_map(row).collect()
 }
 
-fn bf16_product(launch: &Launch<'_>) -> Vec<Expected> {
-    let (spec, arguments) = of::<Bf16Gemm>(launch);
+fn bf16_product(launch: &Launch<'_>, operands: &Operands) -> Vec<Expected> {
+    let spec = &operands.spec;
     let (n, k, pitch) = (spec.n as usize, spec.k as usize, spec.b_pitch as usize);
     let rounding = if spec.output == Output::F32 { Rounding::F32 } else { Rounding::Activation };
     let product = |product: &Product| {
         let shape = (product.rows, k, spec.a_pitch as usize);
-        let a = rows(launch, Format::Bf16, arguments.a + 2 * product.a as u64, shape);
-        let b = arguments.b + 2 * product.b as u64;
+        let a = rows(launch, Format::Bf16, operands.a + 2 * product.a as u64, shape);
+        let b = operands.b + 2 * product.b as u64;
         let b = match spec.b_order {
             Order::OutputMajor => rows(launch, Format::Bf16, b, (n, k, pitch)),
             Order::InputMajor => {
@@ -311,23 +385,23 @@ fn bf16_product(launch: &Launch<'_>) -> Vec<Expected> {
         };
         let values = linear(&a, &Matrix::from_f32(n, k, &b), rounding, Numerics::KERNEL);
         let errors = errors(&a, &b, k, |_, _, a, b| sum_error(a, b, OF_16_BITS));
-        sums(spec, [arguments.d, arguments.d_f32], product, values, &errors)
+        sums(spec, operands.d, product, values, &errors)
     };
-    products(launch, spec, arguments.rows, arguments.groups).iter().map(product).collect()
+    products(launch, operands).iter().map(product).collect()
 }
 
-fn fp8_product(launch: &Launch<'_>, target: Target) -> Vec<Expected> {
-    let (spec, arguments) = of::<Fp8Gemm>(launch);
+fn fp8_product(launch: &Launch<'_>, operands: &Operands, unit: Step) -> Vec<Expected> {
+    let spec = &operands.spec;
     let (n, k) = (spec.n as usize, spec.k as usize);
-    let (blocks, block_rows, unit) = (k.div_ceil(128), n.div_ceil(128), of_e4m3(target));
+    let (blocks, block_rows) = (k.div_ceil(128), n.div_ceil(128));
     let codes = |values: &[f32]| values.iter().map(|value| E4m3::from_f32(*value).to_bits()).collect();
     let product = |product: &Product| {
         let shape = (product.rows, k, spec.a_pitch as usize);
-        let a = rows(launch, Format::E4m3, arguments.a + product.a as u64, shape);
-        let first = arguments.a_scales + (4 * product.row * blocks) as u64;
+        let a = rows(launch, Format::E4m3, operands.a + product.a as u64, shape);
+        let first = operands.a_scales + (4 * product.row * blocks) as u64;
         let a_scales = read(launch, Format::F32, first, product.rows * blocks);
-        let b = read(launch, Format::E4m3, arguments.b + product.b as u64, n * k);
-        let first = arguments.b_scales + (4 * product.weight * block_rows * blocks) as u64;
+        let b = read(launch, Format::E4m3, operands.b + product.b as u64, n * k);
+        let first = operands.b_scales + (4 * product.weight * block_rows * blocks) as u64;
         let b_scales = read(launch, Format::F32, first, block_rows * blocks);
         let errors = errors(&a, &b, k, |i, j, a, b| {
             let scale = |block| a_scales[i * blocks + block] * b_scales[j / 128 * blocks + block];
@@ -339,9 +413,9 @@ fn fp8_product(launch: &Launch<'_>, target: Target) -> Vec<Expected> {
         if spec.output == Output::Bf16 {
             Numerics::KERNEL.round(&mut values);
         }
-        sums(spec, [arguments.d, arguments.d_f32], product, values, &errors)
+        sums(spec, operands.d, product, values, &errors)
     };
-    products(launch, spec, arguments.rows, arguments.groups).iter().map(product).collect()
+    products(launch, operands).iter().map(product).collect()
 }
 
 /// Cosines and sines of each position.

@@ -2,6 +2,7 @@
 //!
 //! It was trained to do sums, and its oracle has 200 of them with the tokens and logits of an f32 run.
 
+use rorqual::catalog::AnySpec;
 use rorqual::driver::Device;
 use rorqual::model::generate;
 use rorqual::model::generate::GenerateOptions;
@@ -23,6 +24,9 @@ const ROWS: usize = 8;
 
 /// Prompts that are run unless `RORQUAL_ALL` is set, which takes all.
 const SAMPLE: usize = 40;
+
+/// The same with the products of Hopper, which take the simulator longer.
+const SAMPLE_ON_HOPPER: usize = 4;
 
 /// A prompt and what the oracle generated.
 struct Row {
@@ -56,25 +60,37 @@ fn replies<N: Network>(network: &N, prompts: &[Vec<u32>], stop: &[u32], speculat
 
 #[test]
 fn nearly_all_replies_are_those_of_the_reference() {
+    compare("sm_80", SAMPLE);
+}
+
+#[test]
+fn nearly_all_replies_on_hopper_are_those_of_the_reference() {
+    compare("sm_90a", SAMPLE_ON_HOPPER);
+}
+
+fn compare(target: &str, sample: usize) {
     let mut rows = rows();
     assert_eq!(rows.len(), 200);
-    if std::env::var_os("RORQUAL_ALL").is_none() {
-        rows.truncate(SAMPLE);
+    if !checkpoint::runs_all() {
+        rows.truncate(sample);
     }
     let model = checkpoint::model(BUNDLED);
     let stop = model.config().eos_token_ids.clone();
-    let network = checkpoint::load_inexact(&model, "sm_90a", 64 * rows.len());
+    let network = checkpoint::load_inexact(&model, target, 64 * rows.len());
     let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt.clone()).collect();
     let expected = replies(&model, &prompts, &stop, false);
     let got = replies(&network, &prompts, &stop, false);
     let pages = network.free_pages();
     let same = expected.iter().zip(&got).filter(|(expected, got)| expected == got).count();
     let right = rows.iter().zip(&got).filter(|(row, got)| row.output == **got).count();
-    println!("of {} replies {same} are those of the reference, {right} those of the f32 oracle", rows.len());
+    println!(
+        "{target}: of {} replies {same} are those of the reference, {right} those of the f32 oracle",
+        rows.len()
+    );
     assert!(rows.len() - same <= 200 - SAME, "{same} of {} replies are the same", rows.len());
 
     // Drafts are accepted only where the network would have said the same.
-    let few = &prompts[..prompts.len().min(SAMPLE / 4)];
+    let few = &prompts[..prompts.len().min(sample / 4)];
     assert_eq!(replies(&network, few, &stop, true), got[..few.len()]);
     assert_eq!(network.free_pages(), pages);
 }
@@ -116,18 +132,24 @@ fn distance<N: Network>(network: &N) -> f64 {
 #[test]
 fn the_catalog_has_every_kernel_of_the_bundled_network() {
     let model = checkpoint::model(BUNDLED);
-    let device = Device::simulated("sm_80".parse().expect("a target")).expect("a device");
-    let network = DeviceNetwork::load(&model, &device, LoadOptions::default(), &mut |_, _| {})
-        .unwrap_or_else(|error| panic!("{error}"));
-    let prompt = vec![vec![0, 10, 17, 9, 18]];
-    let options = GenerateOptions { speculate: true, max_new_tokens: 6, ..GenerateOptions::default() };
-    generate(&network, &prompt, &options, &mut (), &mut ()).unwrap_or_else(|error| panic!("{error}"));
-    let rows = rorqual::catalog::rows();
-    let missing: Vec<String> = network
-        .specs()
-        .into_iter()
-        .filter(|spec| rows.iter().all(|row| row.spec != *spec))
-        .map(|spec| spec.to_json())
-        .collect();
-    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    for target in ["sm_80", "sm_90a"] {
+        let device = Device::simulated(target.parse().expect("a target")).expect("a device");
+        let network = DeviceNetwork::load(&model, &device, LoadOptions::default(), &mut |_, _| {})
+            .unwrap_or_else(|error| panic!("{error}"));
+        // Prompts of few rows and of many.
+        let prompts = [vec![0, 10, 17, 9, 18], vec![1; 65]];
+        for prompt in prompts {
+            let options =
+                GenerateOptions { speculate: true, max_new_tokens: 6, ..GenerateOptions::default() };
+            let done = generate(&network, &[prompt], &options, &mut (), &mut ());
+            done.unwrap_or_else(|error| panic!("{error}"));
+        }
+        let specs = network.specs();
+        let portable = specs.iter().filter(|spec| spec.family().starts_with("gemm_")).count();
+        assert!(target == "sm_80" || portable == 0, "{portable} products on Hopper are portable ones");
+        let rows = rorqual::catalog::rows();
+        let is_missing = |spec: &&AnySpec| rows.iter().all(|row| row.spec != **spec);
+        let missing: Vec<String> = specs.iter().filter(is_missing).map(AnySpec::to_json).collect();
+        assert!(missing.is_empty(), "{target}: {}", missing.join("\n"));
+    }
 }

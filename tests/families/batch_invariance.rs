@@ -4,12 +4,13 @@
 //! must give every row the bytes that it has in the batch of all rows.
 
 use super::elementwise;
+use super::hopper_rows::HopperProduct;
 use rorqual::verify::bytes::{bf16_bytes, f32_bytes, u32_bytes};
 use rorqual::verify::random::{Random, Style};
 use rorqual::verify::simulated::{Simulated, targets};
 use rorqual::verify::{self, Machine};
 use rorqual_kernels::contract::Arguments;
-use rorqual_kernels::gemm::hopper::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
+use rorqual_kernels::gemm::hopper::{Format, HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
@@ -33,6 +34,8 @@ const FAMILIES: &[(&str, Prepare)] = &[
     ("gemm_bf16", |random, target| Box::new(Product::new(random, target, Factors::Bf16))),
     ("gemm_fp8", |random, target| Box::new(Product::new(random, target, Factors::Fp8))),
     ("hopper_gemm_fp8_swiglu", |random, target| Box::new(Activated::new(random, target))),
+    ("hopper_gemm_bf16", |random, target| Box::new(HopperProduct::new(random, target, Format::Bf16))),
+    ("hopper_gemm_fp8", |random, target| Box::new(HopperProduct::new(random, target, Format::Fp8))),
     ("router", |random, target| Box::new(Logits::new(random, target))),
     ("rms_norm", |random, target| Box::new(elementwise::rms_norm(random, target))),
     ("quantize_1x128", |random, target| Box::new(elementwise::quantize(random, target))),

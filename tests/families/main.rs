@@ -10,6 +10,7 @@
 mod access;
 mod batch_invariance;
 mod elementwise;
+mod hopper_rows;
 mod latency;
 mod mutants;
 

@@ -157,11 +157,39 @@ fn places_that_do_not_suit() {
 fn a_plan_says_what_was_chosen_and_why() {
     let (device, _) = device("sm_90a");
     let plan = Grouped::<bf16>::plan(&device, &GroupedSpec::new(2, 24, 40)).expect("a plan");
-    assert_eq!(plan.chosen().origin(), Origin::Generated);
     let text = plan.to_string();
-    assert!(text.starts_with("gemm::Grouped: gemm_bf16_n24_k40_prefix2_sm"), "{text}");
-    assert!(text.contains("generated for sm_9") && text.contains(&device.to_string()), "{text}");
-    assert!(text.ends_with("grid (ceil(rows / 64) + min(rows, 2)) x 1 x 1"), "{text}");
+    assert!(text.starts_with("gemm::Grouped: hopper_gemm_bf16_n24_k40_prefix2_t128x32_s"), "{text}");
+    assert!(text.contains("generated for sm_90a") && text.contains(&device.to_string()), "{text}");
+    assert!(text.ends_with(" x 1 x 1; for any number of rows"), "{text}");
+
+    let plan = Dense::<bf16>::plan(&device, &DenseSpec::new(24, 40)).expect("a plan");
+    let text = plan.to_string();
+    let [few, many] = text.split('\n').collect::<Vec<_>>().try_into().expect("two kernels");
+    assert!(few.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t64x8_s8_sm90a, "), "{few}");
+    assert!(few.ends_with("; for up to 64 rows"), "{few}");
+    assert!(
+        many.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t") && many.ends_with("; for more rows"),
+        "{many}"
+    );
+    assert_eq!(plan.chosen().kernels().len(), 2);
+
+    let plan = Grouped::<bf16>::plan(&device, &GroupedSpec::new(2, 24, 41)).expect("a plan");
+    let text = plan.to_string();
+    assert!(text.starts_with("gemm::Grouped: gemm_bf16_n24_k41_prefix2_sm90a, generated for "), "{text}");
+    let rule = "`a_pitch` is 41, expected a multiple of 8 from 41 (`k`) to 16777216";
+    assert!(
+        text.ends_with(&format!("grid (ceil(rows / 64) + min(rows, 2)) x 1 x 1; portable: {rule}")),
+        "{text}"
+    );
+    assert_eq!(plan.chosen().kernels().len(), 1);
+
+    let (other, _) = super::device("sm_80");
+    let plan = Dense::<bf16>::plan(&other, &DenseSpec::new(24, 40)).expect("a plan");
+    let text = plan.to_string();
+    assert!(text.ends_with("; portable: the target is sm_80, expected sm_90a"), "{text}");
+
+    let plan = RmsNorm::<bf16>::plan(&device, &NormSpec::new(40, 1e-6)).expect("a plan");
+    assert_eq!(plan.chosen().origin(), Origin::Generated, "{plan}");
     let plan = Gate::plan(&device, &GateSpec::deepseek_v3()).expect("a plan");
     assert_eq!(plan.chosen().origin(), Origin::Embedded, "{plan}");
 }

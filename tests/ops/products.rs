@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use super::{BF16, close, codes, devices, download, numbers, to_bf16, upload, upload_bf16};
+use super::{BF16, close, codes, devices, download, numbers, to_bf16, to_f32, upload, upload_bf16};
 use rorqual::model::config::ScaleFormat as ReferenceScale;
 use rorqual::model::weights::Matrix;
 use rorqual::num::{E4m3, bf16};
@@ -31,10 +31,13 @@ fn dense() {
     }
 }
 
+/// Rows of 200 codes are none that Hopper copies, rows of 208 are.
 #[test]
 fn dense_of_fp8() {
-    for (device, stream) in devices() {
-        let (rows, n, k) = (3, 136, 200);
+    for ((device, stream), k) in
+        devices().into_iter().flat_map(|device| [(device.clone(), 200), (device, 208)])
+    {
+        let (rows, n) = (3, 136);
         let a = quantize_1x128(&numbers(3, rows * k), k, ReferenceScale::F32);
         let weight = quantize_128x128(&numbers(4, n * k), n, k, ReferenceScale::F32);
         let expected = linear_quantized(&a, &Matrix::from_e4m3(n, k, &weight.codes, &weight.scales));
@@ -44,7 +47,7 @@ fn dense_of_fp8() {
         };
         let weight =
             stream.upload_block_scaled([n, k], &codes(&weight.codes), &weight.scales).expect("a weight");
-        let plan = Dense::<E4m3>::plan(&device, &DenseSpec::new(136, 200)).expect("a plan");
+        let plan = Dense::<E4m3>::plan(&device, &DenseSpec::new(136, k as u32)).expect("a plan");
         close(&download(&stream, &plan.run(&stream, &a, &weight).expect("a run")), &expected, BF16);
     }
 }
@@ -122,10 +125,58 @@ fn batched() {
     }
 }
 
+/// On Hopper 64 rows and 65 have kernels of their own.
+#[test]
+fn a_row_has_the_same_bits_among_few_and_among_many() {
+    let (device, stream) = super::device("sm_90a");
+    let (n, k, most) = (72, 208, 65);
+    let a = numbers(11, most * k);
+    let weight = numbers(12, n * k);
+    let few_of = |all: &[bf16], row: usize| -> Vec<bf16> { all[..64 * row].to_vec() };
+
+    let rows = |count: usize| upload_bf16(&stream, [count, k], &a[..count * k]);
+    let matrix = upload_bf16(&stream, [n, k], &weight);
+    let plan = Dense::<bf16>::plan(&device, &DenseSpec::new(72, 208)).expect("a plan");
+    assert_eq!(plan.chosen().kernels().len(), 2, "{plan}");
+    let run =
+        |count| stream.download(&plan.run(&stream, &rows(count), &matrix).expect("a run")).expect("results");
+    let all = run(most);
+    close(&to_f32(&all), &product(&a, &weight, k), BF16);
+    assert_eq!(run(64), few_of(&all, n));
+
+    let weight = quantize_128x128(&weight, n, k, ReferenceScale::F32);
+    let matrix = stream.upload_block_scaled([n, k], &codes(&weight.codes), &weight.scales).expect("a weight");
+    let plan = Dense::<E4m3>::plan(&device, &DenseSpec::new(72, 208)).expect("a plan");
+    assert_eq!(plan.chosen().kernels().len(), 2, "{plan}");
+    let run = |count: usize| {
+        let a = quantize_1x128(&a[..count * k], k, ReferenceScale::F32);
+        let a = Quantized {
+            codes: upload(&stream, [count, k], &codes(&a.codes)),
+            scales: upload(&stream, [count, 2], &a.scales),
+        };
+        stream.download(&plan.run(&stream, &a, &matrix).expect("a run")).expect("results")
+    };
+    let all = run(most);
+    assert_eq!(run(64), few_of(&all, n));
+
+    let weights = upload_bf16(&stream, [2, n, 104], &numbers(12, n * k));
+    let spec = BatchedSpec { batches: 2, n: 72, k: 104, order: Order::OutputMajor };
+    let plan = Batched::<bf16>::plan(&device, &spec).expect("a plan");
+    assert_eq!(plan.chosen().kernels().len(), 2, "{plan}");
+    let run = |count: usize| {
+        let a = upload_bf16(&stream, [count, 2, 104], &a[..count * k]);
+        stream.download(&plan.run(&stream, &a, &weights).expect("a run")).expect("results")
+    };
+    let all = run(most);
+    assert_eq!(run(64), few_of(&all, 2 * n));
+}
+
 #[test]
 fn nothing_is_a_size() {
-    let (device, stream) = super::device("sm_80");
-    let plan = Dense::<bf16>::plan(&device, &DenseSpec::new(40, 72)).expect("a plan");
-    let (a, weight) = (upload_bf16(&stream, [0, 72], &[]), upload_bf16(&stream, [40, 72], &numbers(1, 2880)));
-    assert_eq!(plan.run(&stream, &a, &weight).expect("a run").shape(), [0, 40].into());
+    for (device, stream) in devices() {
+        let plan = Dense::<bf16>::plan(&device, &DenseSpec::new(40, 72)).expect("a plan");
+        let a = upload_bf16(&stream, [0, 72], &[]);
+        let weight = upload_bf16(&stream, [40, 72], &numbers(1, 2880));
+        assert_eq!(plan.run(&stream, &a, &weight).expect("a run").shape(), [0, 40].into());
+    }
 }

@@ -34,8 +34,9 @@
 //! CTAs of a cluster wait for each other, the order of tiles, what L2 keeps, and power other than that of tensor cores.
 //! Between different tiles, predicted differences below 7 % mean little; they decide because something must.
 
-use crate::gemm::Output;
+use crate::gemm::hopper::SPAN;
 use crate::gemm::hopper::tile::{Format, K_BYTES, MOST_STAGES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
+use crate::gemm::{Order, Output};
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -90,19 +91,42 @@ const LEAST_STAGES: u32 = 3;
 /// Tiles that a printed choice shows.
 const PRINTED: usize = 6;
 
+/// Which weights rows meet. 0 counts as 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Weights {
+    /// One for all.
+    Dense,
+    /// So many, among which rows are expected to be shared out evenly.
+    Groups(u32),
+    /// So many products side by side, of equally many rows.
+    Batches(u32),
+}
+
+impl Weights {
+    /// How many there are.
+    fn count(self) -> u32 {
+        match self {
+            Self::Dense => 1,
+            Self::Groups(count) | Self::Batches(count) => count.max(1),
+        }
+    }
+}
+
 /// A product whose tile is sought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Problem {
     /// What is multiplied.
     pub format: Format,
-    /// Rows of A and D that are expected, those of all groups together. 0 counts as 1, here and below.
+    /// Rows of A and D that are expected, those of all weights together. 0 counts as 1, here and below.
     pub rows: u32,
     /// Columns of D.
     pub n: u32,
     /// Length of the sums.
     pub k: u32,
-    /// Weights, among which rows are expected to be shared out evenly; 1 if dense.
-    pub groups: u32,
+    /// Which weights the rows meet.
+    pub weights: Weights,
+    /// How B lies.
+    pub b_order: Order,
     /// The type of D.
     pub output: Output,
     /// Multiprocessors of the chip: 132 of an H100 SXM.
@@ -116,7 +140,6 @@ impl Problem {
             rows: self.rows.max(1),
             n: self.n.max(1),
             k: self.k.max(1),
-            groups: self.groups.max(1),
             multiprocessors: self.multiprocessors.max(1),
             ..self
         }
@@ -124,7 +147,7 @@ impl Problem {
 
     /// Groups that have rows.
     fn filled_groups(&self) -> u32 {
-        self.groups.min(self.rows)
+        self.weights.count().min(self.rows)
     }
 
     /// Rows of a group that has any.
@@ -446,7 +469,7 @@ fn hides_latency(tile: &Tile, format: Format) -> bool {
 /// latency of copies, the most that divide the blocks of K: then a tile is whole rounds of the ring, and its addresses
 /// are literals. With 64 rows, columns
 /// go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or more, where both neighbours
-/// exist.
+/// exist. Where columns of B are contiguous, a tile is whole copies of them, which go to one CTA.
 #[must_use]
 pub fn candidates(problem: &Problem) -> Vec<Tile> {
     let narrow = (8..=64).step_by(8).map(|n| (64, n));
@@ -458,11 +481,14 @@ pub fn candidates(problem: &Problem) -> Vec<Tile> {
         for multicast in [Multicast::None, Multicast::A, Multicast::B] {
             let has_neighbour = match multicast {
                 Multicast::None => true,
-                Multicast::A => problem.groups <= 1 && problem.n > n,
-                Multicast::B => problem.groups <= 1 && problem.rows > m,
+                Multicast::A => problem.weights == Weights::Dense && problem.n > n,
+                Multicast::B => problem.weights == Weights::Dense && problem.rows > m,
             };
             // Only tiles of 128 rows swap the operands of groups that have few.
-            let suits_groups = problem.groups <= 1 || (m == 128 && n >= 32);
+            let suits_weights = !matches!(problem.weights, Weights::Groups(_)) || (m == 128 && n >= 32);
+            let is_whole_copies = n.is_multiple_of(SPAN) && multicast != Multicast::B;
+            let suits_order = problem.b_order == Order::OutputMajor || is_whole_copies;
+            let is_suitable = has_neighbour && suits_weights && suits_order;
             let fits = |stages: &u32| {
                 Tile { m, n, stages: *stages, multicast }.check(problem.format, problem.output).is_ok()
             };
@@ -471,7 +497,7 @@ pub fn candidates(problem: &Problem) -> Vec<Tile> {
                 let tile = Tile { m, n, stages: *stages, multicast };
                 blocks.is_multiple_of(*stages) && hides_latency(&tile, problem.format)
             });
-            if let (true, Some(stages)) = (has_neighbour && suits_groups, whole_rounds.or(counts().next())) {
+            if let (true, Some(stages)) = (is_suitable, whole_rounds.or(counts().next())) {
                 tiles.push(Tile { m, n, stages, multicast });
             }
         }
@@ -503,7 +529,7 @@ pub fn choose(problem: &Problem) -> Choice {
         let time = |estimate: &Estimate| estimate.microseconds.max(equal);
         time(one).total_cmp(&time(other)).then_with(|| one.by_waste(other, problem))
     });
-    // There is always one: 64 rows of 8 columns fit.
+    // There is always one: 128 rows of 64 columns fit.
     let estimate = considered[0].clone();
     Choice { problem: *problem, tile: estimate.tile, estimate, considered }
 }
@@ -517,11 +543,15 @@ fn shortest(estimates: &[Estimate]) -> f64 {
 /// `block` are clocks of a block of K: of the tensor cores, of the port of shared memory, and of whatever takes longest.
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Problem { format, rows, n, k, groups, output, multiprocessors } = self.problem;
-        let grouping = if groups <= 1 { "dense".to_owned() } else { format!("{groups} groups") };
+        let Problem { format, rows, n, k, weights, output, multiprocessors, .. } = self.problem;
+        let weights = match weights {
+            Weights::Dense => "dense".to_owned(),
+            Weights::Groups(count) => format!("{count} groups"),
+            Weights::Batches(count) => format!("{count} batches"),
+        };
         writeln!(
             f,
-            "{format:?} {rows} x {n} x {k}, {grouping}, output {output:?}, {multiprocessors} multiprocessors"
+            "{format:?} {rows} x {n} x {k}, {weights}, output {output:?}, {multiprocessors} multiprocessors"
         )?;
         let Tile { m, n, .. } = self.tile;
         let fastest = shortest(&self.considered);
@@ -587,6 +617,7 @@ mod tests {
     use super::*;
     use crate::gemm::hopper::tile::{MOST_REGISTERS, MOST_SHARED_BYTES};
     use Multicast::{A, B, None};
+    use Weights::{Batches, Dense, Groups};
     use proptest::prelude::*;
 
     const FP8: Problem = Problem {
@@ -594,7 +625,8 @@ mod tests {
         rows: 4096,
         n: 4096,
         k: 7168,
-        groups: 1,
+        weights: Dense,
+        b_order: Order::OutputMajor,
         output: Output::Bf16,
         multiprocessors: 132,
     };
@@ -630,7 +662,7 @@ mod tests {
         assert_eq!(fp8(24576, 1536), (128, 192, B));
         assert_eq!(fp8(4096, 7168), (256, 128, A));
         assert_eq!(fp8(7168, 16384), (256, 128, A));
-        let grouped = |groups, n, k| chosen(Problem { rows: 32768, groups, n, k, ..FP8 });
+        let grouped = |groups, n, k| chosen(Problem { rows: 32768, weights: Groups(groups), n, k, ..FP8 });
         for groups in [4, 8] {
             assert_eq!(grouped(groups, 4096, 7168), (128, 192, None));
             assert_eq!(grouped(groups, 7168, 2048), (128, 192, None));
@@ -691,8 +723,8 @@ mod tests {
         };
         let narrow = Problem { n: 128, multiprocessors: 8, ..FP8 };
         // Of 8 groups 5 have a row; of 8 times 65 rows each has two tiles of 64.
-        assert_eq!(estimate(Problem { rows: 5, groups: 8, ..narrow }, 64, None), (5, 1, 0.375));
-        assert_eq!(estimate(Problem { rows: 520, groups: 8, ..narrow }, 64, None), (16, 2, 0.0));
+        assert_eq!(estimate(Problem { rows: 5, weights: Groups(8), ..narrow }, 64, None), (5, 1, 0.375));
+        assert_eq!(estimate(Problem { rows: 520, weights: Batches(8), ..narrow }, 64, None), (16, 2, 0.0));
         // 9 tiles below each other are 5 clusters, and 8 multiprocessors have 4 at once.
         assert_eq!(estimate(Problem { rows: 9 * 128, ..narrow }, 128, None), (9, 2, 1.0 - 9.0 / 16.0));
         assert_eq!(estimate(Problem { rows: 9 * 128, ..narrow }, 128, B), (10, 2, 1.0 - 9.0 / 16.0));
@@ -702,8 +734,8 @@ mod tests {
 
     #[test]
     fn zeros_count_as_ones() {
-        let zeros = Problem { rows: 0, n: 0, k: 0, groups: 0, multiprocessors: 0, ..FP8 };
-        let ones = Problem { rows: 1, n: 1, k: 1, groups: 1, multiprocessors: 1, ..FP8 };
+        let zeros = Problem { rows: 0, n: 0, k: 0, weights: Batches(0), multiprocessors: 0, ..FP8 };
+        let ones = Problem { rows: 1, n: 1, k: 1, weights: Batches(1), multiprocessors: 1, ..FP8 };
         assert_eq!(choose(&zeros).considered, choose(&ones).considered);
         assert_eq!(chosen(zeros), (64, 8, None));
     }
@@ -730,14 +762,16 @@ tile      stages cluster  tiles waves tensor shared  block bound               u
         let extent = || prop_oneof![0..300_u32, 0..40_000_u32, any::<u32>()];
         let formats = prop_oneof![Just(Format::Fp8), Just(Format::Bf16)];
         let outputs = prop_oneof![Just(Output::Bf16), Just(Output::F32)];
-        let groups = prop_oneof![Just(1), 0..300_u32];
-        (formats, outputs, extent(), extent(), extent(), groups, 0..200_u32).prop_map(
-            |(format, output, rows, n, k, groups, multiprocessors)| Problem {
+        let orders = prop_oneof![Just(Order::OutputMajor), Just(Order::InputMajor)];
+        let weights = prop_oneof![Just(Dense), (0..300_u32).prop_map(Groups), (0..300_u32).prop_map(Batches)];
+        (formats, outputs, extent(), extent(), extent(), (weights, orders), 0..200_u32).prop_map(
+            |(format, output, rows, n, k, (weights, b_order), multiprocessors)| Problem {
                 format,
                 rows,
                 n,
                 k,
-                groups,
+                weights,
+                b_order,
                 output,
                 multiprocessors,
             },
@@ -750,12 +784,14 @@ tile      stages cluster  tiles waves tensor shared  block bound               u
         #[test]
         fn every_choice_can_be_made_and_none_is_faster(problem in problems()) {
             let choice = choose(&problem);
-            let Tile { m, stages, multicast, .. } = choice.tile;
+            let Tile { m, n, stages, multicast } = choice.tile;
             prop_assert_eq!(choice.tile.check(problem.format, problem.output), Ok(()));
             prop_assert!(choice.tile.shared_bytes(problem.format, problem.output) <= MOST_SHARED_BYTES);
             prop_assert!(choice.tile.registers(problem.format) <= MOST_REGISTERS);
             prop_assert!((LEAST_STAGES..=MOST_STAGES).contains(&stages));
-            prop_assert!(multicast == None || (m >= 128 && problem.groups <= 1));
+            prop_assert!(multicast == None || (m >= 128 && problem.weights == Dense));
+            prop_assert!(!matches!(problem.weights, Groups(_)) || (m == 128 && n >= 32));
+            prop_assert!(problem.b_order == Order::OutputMajor || (n % 64 == 0 && multicast != B));
             prop_assert_eq!(&choice.estimate, &choice.considered[0]);
             for other in &choice.considered {
                 prop_assert!(choice.estimate.microseconds <= TIE * other.microseconds, "{:?}", other.tile);

@@ -32,7 +32,7 @@ pub struct Rope {
     head: u32,
 }
 
-front!(Rope of rope::Rope);
+front!(Rope of Plan<rope::Rope>);
 
 impl Rope {
     const NAME: &'static str = "attention::Rope";
@@ -119,7 +119,7 @@ pub struct CacheAppend {
     spec: CacheSpec,
 }
 
-front!(CacheAppend of append::CacheAppend);
+front!(CacheAppend of Plan<append::CacheAppend>);
 
 impl CacheAppend {
     const NAME: &'static str = "attention::CacheAppend";
@@ -209,7 +209,7 @@ pub struct CacheGather {
     spec: CacheSpec,
 }
 
-front!(CacheGather of gather::CacheGather);
+front!(CacheGather of Plan<gather::CacheGather>);
 
 impl CacheGather {
     const NAME: &'static str = "attention::CacheGather";

@@ -50,7 +50,7 @@ pub struct MlaPrefill {
     plan: Plan<prefill::MlaPrefill>,
 }
 
-front!(MlaPrefill of prefill::MlaPrefill);
+front!(MlaPrefill of Plan<prefill::MlaPrefill>);
 
 impl MlaPrefill {
     const NAME: &'static str = "attention::MlaPrefill";

@@ -26,7 +26,7 @@ pub struct Combine {
     plan: Plan<combine::Combine>,
 }
 
-front!(Combine of combine::Combine);
+front!(Combine of Plan<combine::Combine>);
 
 impl Combine {
     const NAME: &'static str = "moe::Combine";
@@ -87,7 +87,7 @@ pub struct AddCombine {
     plan: Plan<combine::Combine>,
 }
 
-front!(AddCombine of combine::Combine);
+front!(AddCombine of Plan<combine::Combine>);
 
 impl AddCombine {
     const NAME: &'static str = "moe::AddCombine";

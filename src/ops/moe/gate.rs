@@ -47,7 +47,7 @@ pub struct Router<W = f32> {
     weight: PhantomData<W>,
 }
 
-front!(Router<W> of router::Router);
+front!(Router<W> of Plan<router::Router>);
 
 impl<W: RouterWeight> Router<W> {
     const NAME: &'static str = "moe::Router";
@@ -137,7 +137,7 @@ pub struct Gate {
     plan: Plan<gate::Gate>,
 }
 
-front!(Gate of gate::Gate);
+front!(Gate of Plan<gate::Gate>);
 
 impl Gate {
     const NAME: &'static str = "moe::Gate";

@@ -59,7 +59,7 @@ pub struct Layout {
     plan: Plan<layout::Layout>,
 }
 
-front!(Layout of layout::Layout);
+front!(Layout of Plan<layout::Layout>);
 
 impl Layout {
     const NAME: &'static str = "moe::Layout";
@@ -144,7 +144,7 @@ pub struct Permute<T> {
     format: PhantomData<T>,
 }
 
-front!(Permute<T> of permute::Permute);
+front!(Permute<T> of Plan<permute::Permute>);
 
 impl<T: Format> Permute<T> {
     const NAME: &'static str = "moe::Permute";
@@ -251,7 +251,7 @@ pub struct Swiglu<T> {
     format: PhantomData<T>,
 }
 
-front!(Swiglu<T> of swiglu::Swiglu);
+front!(Swiglu<T> of Plan<swiglu::Swiglu>);
 
 impl<T: Format> Swiglu<T> {
     const NAME: &'static str = "moe::Swiglu";

@@ -51,6 +51,7 @@ pub use spec::HopperGemmSpec;
 pub use swiglu::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 pub use tile::{Format, Multicast, Tile};
 
+pub(crate) use plan::SPAN;
 use plan::{Arguments, Plan};
 use rorqual_codegen::Builder;
 use schedule::Scheduler;

@@ -16,7 +16,7 @@ use rorqual_codegen::{Header, Value};
 use rorqual_ptx::target::Target;
 
 /// Columns of B that a tensor copy takes where they are contiguous, and rows of K beside them: a span of the swizzle.
-pub(super) const SPAN: u32 = 64;
+pub(crate) const SPAN: u32 = 64;
 
 /// A specialisation.
 #[derive(Debug, Clone, Copy)]

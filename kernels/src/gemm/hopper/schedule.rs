@@ -104,12 +104,14 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         match self.plan.grouping {
             Groups::Dense => {
                 let all = Rows { group: builder.constant(0), first: builder.constant(0), count: rows };
-                self.announce_below(self.units(all), |unit| (all, unit));
+                let units = self.units(all);
+                self.announce_below(|| units, |unit| (all, unit));
             }
             Groups::Batched { batches, .. } => {
                 let of = |group| Rows { group, first: builder.constant(0), count: rows };
                 let units = self.units(of(builder.constant(0)));
-                self.announce_below(units * batches, |unit| (of(unit / units), unit % units));
+                let all = units * batches;
+                self.announce_below(|| all, |unit| (of(unit / units), unit % units));
             }
             Groups::Prefix { groups: count } => {
                 self.run_groups(count, error, |group, exists| {
@@ -158,14 +160,15 @@ impl<'a, 'k> Scheduler<'a, 'k> {
             let units = self.units(own);
             let after = inclusive_sum(units) + units_before.peek();
             let before = after - units;
-            let end = after.shuffle_index(last_lane);
+            // Asked for anew at each turn: this warp has few registers.
+            let end = || after.shuffle_index(last_lane);
             self.announce_below(end, |unit| {
                 let owner = after.at_most(unit).ballot().count_ones();
                 let first = own.first.shuffle_index(owner);
                 let rows = Rows { group: round + owner, first, count: own.count.shuffle_index(owner) };
                 (rows, unit - before.shuffle_index(owner))
             });
-            units_before.set(end);
+            units_before.set(end());
         });
     }
 
@@ -267,12 +270,12 @@ impl<'a, 'k> Scheduler<'a, 'k> {
     #[track_caller]
     fn announce_below(
         &self,
-        end: Value<'k, u32>,
+        end: impl Fn() -> Value<'k, u32>,
         find: impl Fn(Value<'k, u32>) -> (Rows<'k>, Value<'k, u32>),
     ) {
         let (builder, plan, next) = (self.builder, self.plan, self.next);
         builder.repeat_while(
-            || next.peek().less(end),
+            || next.peek().less(end()),
             || {
                 let (rows, unit) = find(next.get());
                 let many = || {
