@@ -86,7 +86,7 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     let mut case = Case::draw(
         random,
         true,
-        &Sizes { n: 600, n_unit: 256, k: 700, rows: 300, units: [16, 16, 8], few_rows: None },
+        &Sizes { n: 600, n_unit: 256, k: 400, rows: 160, units: [16, 16, 8], few_rows: None },
     );
     case.spec.output = Output::Bf16;
     case.spec.d_pitch = case.spec.n;

@@ -4,8 +4,8 @@
 //! after multiplication with the scales. While one warpgroup promotes, the other one multiplies. A warpgroup that is
 //! alone, and one whose partial sums are few, starts the products of the next stage before it promotes those of this one.
 //!
-//! A warpgroup has `row_blocks` blocks of 64 rows of the tile. For groups of few rows its 64 rows are those of the
-//! weight, and the columns are the tokens.
+//! A warpgroup has products of 64 rows, below each other, or with gate and up side by side. For groups of few rows its 64
+//! rows are those of the weight, and the columns are the tokens.
 
 use super::epilogue::{Fragment, store};
 use super::gated::activate;
@@ -14,12 +14,12 @@ use super::schedule::{FEW_ROWS, Tile};
 use super::shared_memory::SharedMemory;
 use super::tile::{Format, K_BYTES};
 use crate::BLOCK;
+use crate::gemm::Output;
 use rorqual_codegen::element::ElementType;
 use rorqual_codegen::mbarrier::Mbarrier;
 use rorqual_codegen::mma::wgmma::{self, Accumulator, Descriptor, Encoded, Major};
 use rorqual_codegen::pipeline::{Cursor, Place};
 use rorqual_codegen::{Builder, Predicate, Value, Variable};
-use std::cell::Cell;
 
 /// A consumer warpgroup.
 struct Consumer<'a, 'k> {
@@ -43,8 +43,6 @@ enum Arrangement<'k> {
     /// The rows of A fill the rows of a product. Of each run of columns of the tile: whether its scale of B is that of
     /// the second block of 128 columns.
     Usual(Vec<Predicate<'k>>),
-    /// The rows of A fill the rows of two products, of which one is with gate, the other one with up.
-    GateUp,
     /// The rows of the weight do.
     Swapped,
 }
@@ -76,15 +74,13 @@ pub(super) fn consume<'k>(
     };
     memory.tiles.worker().for_each(|tile| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
-        if plan.gated.is_some() {
-            consumer.tile(arguments, &tile, &Arrangement::GateUp);
-        } else if plan.swaps_few_rows() {
+        if plan.swaps_few_rows() {
             builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Arrangement::Swapped), usual);
         } else {
             usual();
         }
     });
-    if plan.staged_elements() > 0 {
+    if plan.output == Output::Bf16 {
         builder.wait_stores_read(0);
     }
 }
@@ -106,14 +102,13 @@ impl<'k> Consumer<'_, 'k> {
 
     #[track_caller]
     fn tile(&self, arguments: &Arguments<'k>, tile: &Tile<'k>, arrangement: &Arrangement<'k>) {
-        let (columns, products) = match arrangement {
-            Arrangement::Usual(_) => (self.plan.tile.n, self.plan.tile.products()),
-            Arrangement::GateUp => (BLOCK, 2),
-            Arrangement::Swapped => (FEW_ROWS, 1),
+        let (products, columns) = match arrangement {
+            Arrangement::Usual(_) => self.plan.products(),
+            Arrangement::Swapped => (1, FEW_ROWS),
         };
         let sums = match self.plan.format {
-            Format::Fp8 => self.promoted(columns, products, arrangement),
-            Format::Bf16 => self.accumulated(columns, products),
+            Format::Fp8 => self.promoted(products, columns, arrangement),
+            Format::Bf16 => self.accumulated(products, columns),
         };
         let fragment = Fragment {
             sums,
@@ -133,8 +128,8 @@ impl<'k> Consumer<'_, 'k> {
     #[track_caller]
     fn promoted(
         &self,
-        columns: u32,
         products: u32,
+        columns: u32,
         arrangement: &Arrangement<'k>,
     ) -> Vec<Vec<Variable<'k, f32>>> {
         let zero = self.builder.constant(0.0_f32);
@@ -159,27 +154,23 @@ impl<'k> Consumer<'_, 'k> {
         self.cursor.place().look_full(ready);
         self.for_each_block(|here, next| {
             here.wait_full_unless(ready);
-            let of_columns = Cell::new(None);
-            let of_rows = Cell::new(None);
+            let (mut of_columns, mut scales) = (None, vec![]);
             for (product, own) in (0_u32..).zip(sums) {
+                let (row_block, column) = self.plan.place(product);
                 self.multiply(&partial, &self.operands(here.stage(), product));
-                let columns =
-                    of_columns.take().unwrap_or_else(|| self.column_scales(here.stage(), arrangement));
-                let rows = match (arrangement, of_rows.take()) {
-                    // Both products are of the same rows.
-                    (Arrangement::GateUp, Some(rows)) => rows,
-                    _ => self.row_scales(here.stage(), product, arrangement),
-                };
-                let scales = self.scales(&rows, &columns, product, arrangement);
-                of_columns.set(Some(columns));
-                of_rows.set(Some(rows));
+                let of_columns =
+                    of_columns.get_or_insert_with(|| self.column_scales(here.stage(), arrangement));
+                // Products side by side have the same rows, and of these the first one took the scales of all columns.
+                if column == 0 {
+                    scales = self.scales(here.stage(), row_block, of_columns, arrangement);
+                }
                 builder.sync_warp();
                 builder.wait_products(0);
                 if product as usize + 1 == sums.len() {
                     self.arrive(here.empty());
                     next.look_full(ready);
                 }
-                self.promote(own, &partial, &scales, arrangement);
+                self.promote(own, &partial, &scales, column, arrangement);
             }
         });
     }
@@ -213,13 +204,12 @@ impl<'k> Consumer<'_, 'k> {
                     place.wait_full();
                     self.multiply(&sets[step % 2], &operands);
                     let of_columns = self.column_scales(place.stage(), arrangement);
-                    let of_rows = self.row_scales(place.stage(), 0, arrangement);
-                    (*place, self.scales(&of_rows, &of_columns, 0, arrangement))
+                    (*place, self.scales(place.stage(), 0, &of_columns, arrangement))
                 });
                 if let Some((place, scales)) = before {
                     builder.wait_products(u32::from(started.is_some()));
                     self.release(place.empty());
-                    self.promote(sums, &sets[(step + 1) % 2], &scales, arrangement);
+                    self.promote(sums, &sets[(step + 1) % 2], &scales, 0, arrangement);
                 }
                 before = started;
             }
@@ -236,7 +226,7 @@ impl<'k> Consumer<'_, 'k> {
     /// The sums of bf16: they stay in the accumulators of the tensor cores. No thread reads a stage: what products read is
     /// read when the warp has waited for them.
     #[track_caller]
-    fn accumulated(&self, columns: u32, products: u32) -> Vec<Vec<Variable<'k, f32>>> {
+    fn accumulated(&self, products: u32, columns: u32) -> Vec<Vec<Variable<'k, f32>>> {
         let (builder, cursor) = (self.builder, self.cursor);
         let sums: Vec<Accumulator<'k>> = (0..products).map(|_| builder.accumulator(columns)).collect();
         let multiply = |adds: bool| {
@@ -277,12 +267,8 @@ impl<'k> Consumer<'_, 'k> {
     #[track_caller]
     fn operands(&self, stage: Value<'k, u32>, product: u32) -> Vec<[Encoded<'k>; 2]> {
         let (tile, b_major) = (self.plan.tile, self.plan.b_major());
-        // Products lie below each other; those with gate and up lie side by side.
-        let (row, column) = match self.plan.gated {
-            None => (product * wgmma::ROWS, 0),
-            Some(_) => (0, product * BLOCK),
-        };
-        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row * K_BYTES);
+        let (row_block, column) = self.plan.place(product);
+        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
         let b = self.b.pieces(stage, tile.n * K_BYTES).bytes(column * K_BYTES);
         let steps = 0..K_BYTES / wgmma::K_BYTES;
         steps
@@ -310,19 +296,16 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// The scales of columns: of each run of columns of the weight, or of gate and of up; swapped, of each of the thread's
+    /// The scales of the columns of a product: of each run of columns of the weight; swapped, of each of the thread's
     /// columns.
     #[track_caller]
     fn column_scales(&self, stage: Value<'k, u32>, arrangement: &Arrangement<'k>) -> Vec<Value<'k, f32>> {
-        let of_weight =
-            |count: usize| self.memory.b_scales(stage).load_words(count).into_iter().map(Value::bits);
         match arrangement {
             Arrangement::Usual(is_second) => {
-                let blocks: Vec<_> = of_weight(self.plan.scale_blocks() as usize).collect();
-                let (first, second) = (blocks[0], blocks[blocks.len() - 1]);
+                let blocks = self.memory.b_scales(stage).load_words(self.plan.scale_blocks() as usize);
+                let [first, second] = [blocks[0], blocks[blocks.len() - 1]].map(Value::bits::<f32>);
                 is_second.iter().map(|is_second| is_second.select(second, first)).collect()
             }
-            Arrangement::GateUp => of_weight(2).collect(),
             Arrangement::Swapped => {
                 let own = self.memory.a_scales(stage).at(self.column);
                 let pairs = (0..FEW_ROWS).step_by(8).map(|first| own.at(first).load_words(2));
@@ -331,55 +314,43 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// The scales of the thread's rows in a product: of two rows of A; swapped, of the weight.
-    #[track_caller]
-    fn row_scales(
-        &self,
-        stage: Value<'k, u32>,
-        product: u32,
-        arrangement: &Arrangement<'k>,
-    ) -> Vec<Value<'k, f32>> {
-        let block = match arrangement {
-            Arrangement::Usual(_) => self.warpgroup * self.plan.tile.products() + product,
-            Arrangement::GateUp => self.warpgroup,
-            Arrangement::Swapped => return vec![self.memory.b_scales(stage).load()],
-        };
-        let first = self.memory.a_scales(stage).at(block * wgmma::ROWS).at(self.row);
-        vec![first.load(), first.at(8).load()]
-    }
-
-    /// The products of scales of rows with those of the columns of a product.
+    /// The products of scales that the thread needs: of its two rows, or swapped of the weight, with those of columns.
     #[track_caller]
     fn scales(
         &self,
-        of_rows: &[Value<'k, f32>],
+        stage: Value<'k, u32>,
+        row_block: u32,
         of_columns: &[Value<'k, f32>],
-        product: u32,
         arrangement: &Arrangement<'k>,
     ) -> Vec<Value<'k, f32>> {
-        let of_columns = match arrangement {
-            Arrangement::GateUp => &of_columns[product as usize..][..1],
-            Arrangement::Usual(_) | Arrangement::Swapped => of_columns,
+        let of_rows = match arrangement {
+            Arrangement::Usual(_) => {
+                let block = self.warpgroup * self.plan.tile.products() + row_block;
+                let rows = self.memory.a_scales(stage).at(block * wgmma::ROWS).at(self.row);
+                vec![rows.load(), rows.at(8).load()]
+            }
+            Arrangement::Swapped => vec![self.memory.b_scales(stage).load()],
         };
         of_rows.iter().flat_map(|row| of_columns.iter().map(|column| *row * *column)).collect()
     }
 
-    /// Adds partial sums, scaled.
+    /// Adds partial sums, scaled; `first_column` is that of the product in the tile.
     #[track_caller]
     fn promote(
         &self,
         sums: &[Variable<'k, f32>],
         partial: &Accumulator<'k>,
         scales: &[Value<'k, f32>],
+        first_column: u32,
         arrangement: &Arrangement<'k>,
     ) {
         for ((register, value), sum) in (0..).zip(partial.registers()).zip(sums) {
             let (row, column) = wgmma::d_coordinate(0, register);
             let scale = match arrangement {
                 Arrangement::Usual(_) => {
-                    row / 8 * self.plan.scale_runs() + column / self.plan.tile.scale_run()
+                    let run = (first_column + column) / self.plan.tile.scale_run();
+                    row / 8 * self.plan.scale_runs() + run
                 }
-                Arrangement::GateUp => row / 8,
                 Arrangement::Swapped => column / 8 * 2 + column % 2,
             };
             sum.add_product(value.peek(), scales[scale as usize]);

@@ -32,7 +32,7 @@ pub(super) struct Product<'k> {
 
 /// The sums of a thread.
 pub(super) struct Fragment<'k> {
-    /// For each product of the warpgroup: of blocks of 64 rows, or with gate and up.
+    /// For each product of the warpgroup: blocks of 64 rows, or gate and up.
     pub(super) sums: Vec<Vec<Variable<'k, f32>>>,
     /// Columns of a block.
     pub(super) columns: u32,

@@ -14,15 +14,11 @@ use super::shared_memory::SharedMemory;
 use crate::moe::activation::{Activation, Shape};
 use crate::quant::{ScaleLayout, quantize_run};
 use crate::{BLOCK, ScaleFormat};
-use rorqual_codegen::element::{Bf16, E4m3};
+use rorqual_codegen::element::{Bf16, E4m3, Element};
 use rorqual_codegen::format::Format;
 use rorqual_codegen::mma::wgmma;
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
 use rorqual_codegen::{Builder, Value, Variable};
-
-/// Bytes from one row of staged codes to the next. An odd number of chunks of 16 bytes: then rows begin in different
-/// banks.
-pub(super) const STAGED_PITCH_BYTES: u32 = BLOCK + 16;
 
 /// Rows of a warp.
 const WARP_ROWS: u32 = 16;
@@ -91,7 +87,7 @@ pub(super) fn activate<'k>(
     }
     let (quotients, scales) = quantize_rows(&values, gated.format);
     store_scales(plan, results, &rows, block, scales);
-    stage(memory, fragment, &quotients);
+    stage(plan, memory, fragment, &quotients);
     copy_rows(plan, memory, results, tile, fragment, block);
 }
 
@@ -160,7 +156,7 @@ fn store_scales<'k>(
 /// lane gets its neighbour's codes in the first one and gives its own in the second: then each lane has words of 4 codes.
 /// The words of a warp are in 32 banks.
 #[track_caller]
-fn stage<'k>(memory: &SharedMemory<'k>, fragment: &Fragment<'k>, quotients: &[Value<'k, f32>]) {
+fn stage<'k>(plan: &Plan, memory: &SharedMemory<'k>, fragment: &Fragment<'k>, quotients: &[Value<'k, f32>]) {
     let builder = fragment.row.builder();
     let lane = builder.lane();
     // The copies of the tile before have read what stands here.
@@ -172,7 +168,7 @@ fn stage<'k>(memory: &SharedMemory<'k>, fragment: &Fragment<'k>, quotients: &[Va
     // Bytes of own and given codes: in even lanes the own ones come first.
     let orders = [(0x5410_u32, 0x1054_u32), (0x7632, 0x3276)]
         .map(|(even, odd)| is_even.select(builder.constant(even), builder.constant(odd)));
-    let own_row = staged_row(memory, fragment, fragment.row);
+    let own_row = staged_row(plan, memory, fragment, fragment.row);
     let own = own_row.bytes((lane & 1) * 8 + (lane & 2) * 2);
     for (pair, octets) in (0_u32..).zip(octets.as_chunks::<2>().0) {
         let [first, second] = *octets;
@@ -180,7 +176,7 @@ fn stage<'k>(memory: &SharedMemory<'k>, fragment: &Fragment<'k>, quotients: &[Va
         let given = is_even.select(second, first).shuffle_xor(1);
         for (down, order) in [0, 8].into_iter().zip(orders) {
             let word = kept.select_bytes(given, order);
-            own.bytes(down * STAGED_PITCH_BYTES + pair * 16).store_words(&[word.bits()]);
+            own.bytes(down * staged_pitch_bytes(plan) + pair * 16).store_words(&[word.bits()]);
         }
     }
     builder.fence_async_shared();
@@ -203,7 +199,7 @@ fn copy_rows<'k>(
     let row_of_tile = fragment.warpgroup * wgmma::ROWS + row;
     let to = results.codes.at((tile.row + row_of_tile).multiply_wide(plan.d_pitch)).at(block * BLOCK);
     builder.when(lane.less(WARP_ROWS) & row_of_tile.less(tile.rows), || {
-        builder.copy_bytes_to_global(to, staged_row(memory, fragment, row), builder.constant(BLOCK));
+        builder.copy_bytes_to_global(to, staged_row(plan, memory, fragment, row), builder.constant(BLOCK));
     });
     builder.commit_stores();
 }
@@ -211,10 +207,17 @@ fn copy_rows<'k>(
 /// The staged codes of a row of the warpgroup.
 #[track_caller]
 fn staged_row<'k>(
+    plan: &Plan,
     memory: &SharedMemory<'k>,
     fragment: &Fragment<'k>,
     row: Value<'k, u32>,
 ) -> Pointer<'k, Shared, E4m3> {
     let row = fragment.warpgroup * wgmma::ROWS + row;
-    memory.staged.cast().bytes(row * STAGED_PITCH_BYTES)
+    memory.staged.cast().bytes(row * staged_pitch_bytes(plan))
+}
+
+/// Bytes from a row of staged codes to the next: 128 codes take the place of the 64 bf16 of a row of a staged piece, whose
+/// rows begin in different banks.
+const fn staged_pitch_bytes(plan: &Plan) -> u32 {
+    plan.staged_pitch() * Bf16::ELEMENT.bytes()
 }

@@ -1,14 +1,14 @@
 //! A specialisation of any of the families as one type, and what follows from it.
 
 use super::epilogue::Product;
-use super::gated::{Activated, Gated, STAGED_PITCH_BYTES};
+use super::gated::{Activated, Gated};
 use super::grouping::Groups;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
 use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use crate::gemm::{Order, Output};
 use crate::quant::ScaleLayout;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
-use rorqual_codegen::element::{Bf16, E4m3, Element};
+use rorqual_codegen::element::{Bf16, E4m3};
 use rorqual_codegen::mma::wgmma::Major;
 use rorqual_codegen::pointer::{Global, Pointer};
 use rorqual_codegen::tma::{Box2d, TensorMapAddress};
@@ -35,7 +35,7 @@ pub(super) struct Plan {
     pub(super) bias: bool,
     pub(super) tile: Tile,
     /// What is made of gate and up instead of D. The weight is then a gate of `n / 2` rows over an up of as many, and a tile
-    /// has the columns of gate in its first half and those of up that go with them in the second.
+    /// has columns of gate in its first half and those of up that go with them in the second.
     pub(super) gated: Option<Gated>,
 }
 
@@ -131,6 +131,23 @@ impl Plan {
         self.k.div_ceil(self.k_block())
     }
 
+    /// Products of a consumer warpgroup, and their columns: products of a tile lie below each other, those with gate and up
+    /// side by side.
+    pub(super) const fn products(&self) -> (u32, u32) {
+        match self.gated {
+            None => (self.tile.products(), self.tile.n),
+            Some(_) => (2, self.tile.n / 2),
+        }
+    }
+
+    /// Where a product lies: its block of 64 rows among those of the warpgroup, and its first column.
+    pub(super) const fn place(&self, product: u32) -> (u32, u32) {
+        match self.gated {
+            None => (product, 0),
+            Some(_) => (0, product * (self.tile.n / 2)),
+        }
+    }
+
     /// Whether groups of few rows get their operands swapped.
     pub(super) const fn swaps_few_rows(&self) -> bool {
         let grouped =
@@ -151,7 +168,6 @@ impl Plan {
     /// Elements of a staged piece.
     pub(super) const fn staged_elements(&self) -> u32 {
         match self.output {
-            _ if self.gated.is_some() => PRODUCT_ROWS * STAGED_PITCH_BYTES / Bf16::ELEMENT.bytes(),
             Output::Bf16 => PRODUCT_ROWS * self.staged_pitch(),
             Output::F32 => 0,
         }

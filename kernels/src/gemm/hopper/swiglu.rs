@@ -267,3 +267,29 @@ impl Family for HopperFp8Swiglu {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_box_has_rows_of_gate_and_up() {
+        let grouping = Groups::Prefix { groups: 3 };
+        let map = HopperSwigluSpec { grouping, ..HopperSwigluSpec::new(256, 512) }.b_map(1024);
+        assert_eq!(map.extents, [512, 256, 6]);
+        assert_eq!(map.strides_bytes, [512, 256 * 512]);
+        assert_eq!(map.box_extents, [128, 128, 2]);
+    }
+
+    #[test]
+    fn what_is_not_served_is_refused_in_words() {
+        let wrong = |spec| HopperFp8Swiglu::check(&spec).expect_err("no kernel");
+        let spec = HopperSwigluSpec::new(256, 512);
+        assert_eq!(HopperFp8Swiglu::check(&spec), Ok(()));
+        assert_eq!(
+            wrong(HopperSwigluSpec { inter: 192, ..spec }),
+            "`inter` is 192, expected a multiple of 128 from 128 to 8388608; hopper_gemm_fp8 and moe_swiglu serve other widths"
+        );
+        assert_eq!(wrong(HopperSwigluSpec { stages: 5, ..spec }), "`stages` is 5, expected 2 to 4");
+    }
+}
