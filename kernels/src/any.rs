@@ -131,6 +131,7 @@ families! {
     CopyRows in copy as "copy_rows",
     HopperFp8Gemm in gemm::hopper as "hopper_gemm_fp8",
     HopperBf16Gemm in gemm::hopper as "hopper_gemm_bf16",
+    HopperWeightGradient in gemm::hopper as "hopper_gemm_fp8_1d1d",
 }
 
 /// A family of the register.

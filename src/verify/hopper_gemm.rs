@@ -273,7 +273,7 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
 }
 
 /// Scales `[rows, blocks]` as `[blocks, pitch]`, gaps NaN.
-fn columns_of(scales: &[f32], blocks: usize, pitch: usize) -> Vec<f32> {
+pub(super) fn columns_of(scales: &[f32], blocks: usize, pitch: usize) -> Vec<f32> {
     let mut columns = vec![f32::NAN; blocks * pitch];
     for (at, scale) in scales.iter().enumerate() {
         columns[at % blocks * pitch + at / blocks] = *scale;

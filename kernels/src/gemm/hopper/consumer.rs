@@ -71,7 +71,7 @@ pub(super) fn consume<'k>(
         row: (builder.warp() & 3) * 16 + builder.lane() / 4,
         column: (builder.lane() & 3) * 2,
     };
-    memory.tiles.worker().for_each(|tile| {
+    memory.tiles.worker().for_each(|tile: Tile<'k>| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
         if plan.swaps_few_rows() {
             builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Arrangement::Swapped), usual);
@@ -156,7 +156,7 @@ impl<'k> Consumer<'_, 'k> {
                 builder.sync_warp();
                 builder.wait_products(0);
                 if row_block + 1 == self.plan.tile.products() {
-                    self.arrive(here.empty());
+                    self.memory.release(here.empty());
                     next.look_full(ready);
                 }
                 self.promote(sums, &partial, &scales, arrangement);
@@ -321,21 +321,10 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// Releases a stage.
+    /// The warp meets and releases a stage.
     #[track_caller]
     fn release(&self, empty: Mbarrier<'k>) {
         self.builder.sync_warp();
-        self.arrive(empty);
-    }
-
-    /// Releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since it read it last.
-    #[track_caller]
-    fn arrive(&self, empty: Mbarrier<'k>) {
-        let (lane, ctas) = (self.builder.lane(), self.plan.tile.multicast.cluster());
-        if ctas > 1 {
-            self.builder.when(lane.less(ctas), || empty.arrive_remote(lane));
-        } else {
-            self.builder.when(lane.equals(0), || empty.arrive());
-        }
+        self.memory.release(empty);
     }
 }

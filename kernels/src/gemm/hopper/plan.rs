@@ -2,6 +2,7 @@
 
 use super::grouping::Groups;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
+use super::shared_memory::Contents;
 use super::tile::{Format, K_BYTES, Multicast, Tile};
 use crate::gemm::{Order, Output};
 use crate::quant::ScaleLayout;
@@ -139,6 +140,15 @@ impl Plan {
             Output::Bf16 => self.tile.m * Self::staged_pitch(self.tile.n),
             Output::F32 => 0,
         }
+    }
+
+    /// What a CTA has in shared memory.
+    pub(super) const fn contents(&self) -> Contents {
+        let scales = match self.format {
+            Format::Fp8 => [self.tile.m, self.scale_blocks()],
+            Format::Bf16 => [0, 0],
+        };
+        Contents { tile: self.tile, scales, staged: self.staged_elements() }
     }
 
     /// Runs of columns in a tile.

@@ -38,8 +38,8 @@ const OTHER_REGISTERS: u32 = 40;
 /// Bytes between the staged rows of D, beside the row itself.
 const STAGED_ROW_GAP_BYTES: u32 = 16;
 
-/// Barriers and the ring of tiles.
-const CONTROL_BYTES: u32 = 1024;
+/// Bytes of barriers and of the ring of tiles.
+pub(super) const CONTROL_BYTES: u32 = 1024;
 
 /// Scales of B in a stage: a tile of up to 192 columns meets at most three blocks of 128, and copies are of 16 bytes.
 const B_SCALES_BYTES: u32 = 16;
