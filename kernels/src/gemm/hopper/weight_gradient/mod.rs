@@ -49,7 +49,8 @@ rorqual_codegen::arguments! {
         b_scales: In<f32>,
         /// `[groups, m, n]`, rows `d_pitch` apart, groups `m * d_pitch`.
         d: InOut<f32>,
-        /// `[groups + 1]`: group `g` has the blocks `offsets[g]..offsets[g + 1]`. Not touched without groups.
+        /// `[groups + 1]`: group `g` has the blocks `offsets[g]..offsets[g + 1]`; what `quantize_transpose` writes to
+        /// `block_offsets`. Not touched without groups.
         offsets: In<u32>,
         /// Gains [`GROUPS`](crate::device_error::GROUPS) if an offset is below the one before or above `k_blocks`: groups
         /// from the first bad offset on are left out. `[1]`
