@@ -9,7 +9,7 @@
 
 use crate::builder::Builder;
 use crate::mbarrier::{Mbarrier, Mbarriers};
-use crate::value::{Predicate, Value, Variable};
+use crate::value::{Input, Predicate, Value, Variable};
 
 /// The barriers of a ring.
 #[derive(Debug, Clone, Copy)]
@@ -156,7 +156,7 @@ impl<'k> Cursor<'k> {
 
     /// Goes `steps` stages further; `body` gets the place of each, and the one behind it.
     #[track_caller]
-    pub fn for_each_step(self, steps: u32, body: impl FnOnce(Place<'k>, Place<'k>)) {
+    pub fn for_each_step(self, steps: impl Into<Input<'k, u32>>, body: impl FnOnce(Place<'k>, Place<'k>)) {
         self.ring.builder.for_each(0, steps, 1, |_| {
             let here = self.take();
             body(here, self.place());

@@ -132,6 +132,7 @@ families! {
     HopperFp8Gemm in gemm::hopper as "hopper_gemm_fp8",
     HopperBf16Gemm in gemm::hopper as "hopper_gemm_bf16",
     HopperFp8Swiglu in gemm::hopper as "hopper_gemm_fp8_swiglu",
+    HopperWeightGradient in gemm::hopper as "hopper_gemm_fp8_1d1d",
 }
 
 /// A family of the register.

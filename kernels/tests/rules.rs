@@ -46,6 +46,7 @@ fn rows_have_a_length_and_a_pitch() {
         input: ValueFormat::Bf16,
         scale: ScaleFormat::F32,
         scale_layout: ScaleLayout::RowMajor,
+        groups: None,
     };
     refused::<QuantizeTranspose>(&spec, "`x_pitch` is 7, expected at least `columns`, 8");
     refused::<Dequantize128x128>(&Dequantize128x128Spec { n: 0, k: 8 }, "`n` is 0, expected 1 to 1048576");

@@ -13,6 +13,7 @@ pub mod embedding;
 pub mod gemm;
 pub mod hopper_gemm;
 pub mod hopper_swiglu;
+pub mod hopper_weight_gradient;
 pub mod mla_combine;
 pub mod mla_decode;
 pub mod mla_prefill;
@@ -44,7 +45,7 @@ use rorqual_kernels::attention::prefill::MlaPrefill;
 use rorqual_kernels::contract::Argument;
 use rorqual_kernels::copy::CopyRows;
 use rorqual_kernels::embedding::Embedding;
-use rorqual_kernels::gemm::hopper::{HopperBf16Gemm, HopperFp8Gemm, HopperFp8Swiglu};
+use rorqual_kernels::gemm::hopper::{HopperBf16Gemm, HopperFp8Gemm, HopperFp8Swiglu, HopperWeightGradient};
 use rorqual_kernels::gemm::router::Router;
 use rorqual_kernels::gemm::{Bf16Gemm, Fp8Gemm};
 use rorqual_kernels::moe::combine::Combine;
@@ -171,4 +172,5 @@ pub const FAMILIES: &[Family] = &[
     Family::of::<HopperFp8Gemm>(hopper_gemm::run_fp8),
     Family::of::<HopperBf16Gemm>(hopper_gemm::run_bf16),
     Family::of::<HopperFp8Swiglu>(hopper_swiglu::run),
+    Family::of::<HopperWeightGradient>(hopper_weight_gradient::run),
 ];

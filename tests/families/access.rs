@@ -20,16 +20,25 @@ fn a_transpose_has_no_bank_conflicts_and_touches_every_sector_once() {
     let allocate = |bytes: u32| device.allocate_from("buffer", &vec![0; bytes as usize]).expect("room").0;
     let [x, codes, scales] =
         [2 * TOKENS * COLUMNS, TOKENS * COLUMNS, 4 * TOKENS / 128 * COLUMNS].map(allocate);
-    let arguments =
-        QuantizeTransposeArguments { x, x_f32: 0, codes, scales, tokens: TOKENS, padded_tokens: TOKENS };
+    let arguments = QuantizeTransposeArguments {
+        x,
+        x_f32: 0,
+        codes,
+        scales,
+        tokens: TOKENS,
+        offsets: 0,
+        block_offsets: 0,
+        error: 0,
+        padded_tokens: TOKENS,
+    };
     let text = kernel.text();
     let module = device.load(&text).expect("a module");
     let grid = kernel.contract.grid(&arguments.pack(), 1).expect("a grid");
     let launch =
         Launch::new(&module, &kernel.contract.kernel).ctas(grid).threads([kernel.contract.threads, 1, 1]);
     let launch = launch.dynamic_shared_bytes(kernel.contract.shared_bytes);
-    let launch =
-        launch.argument(x).argument(0_u64).argument(codes).argument(scales).argument(TOKENS).argument(TOKENS);
+    let launch = launch.argument(x).argument(0_u64).argument(codes).argument(scales).argument(TOKENS);
+    let launch = launch.argument(0_u64).argument(0_u64).argument(0_u64).argument(TOKENS);
     let outcome = device.launch(&launch).expect("a launch");
     assert!(outcome.reports.is_empty(), "{:?}", outcome.reports);
 

@@ -10,7 +10,10 @@ use rorqual::verify::random::{Random, Style};
 use rorqual::verify::simulated::{Simulated, targets};
 use rorqual::verify::{self, Machine};
 use rorqual_kernels::contract::Arguments;
-use rorqual_kernels::gemm::hopper::{Format, HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
+use rorqual_kernels::gemm::hopper::{
+    Format, HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec, HopperWeightGradient,
+    HopperWeightGradientArguments, HopperWeightGradientSpec, Multicast, Tile,
+};
 use rorqual_kernels::gemm::router::{Router, RouterArguments, RouterSpec, RouterWeight};
 use rorqual_kernels::gemm::{
     Bf16Gemm, Bf16GemmArguments, Fp8Gemm, Fp8GemmArguments, GemmSpec, Grouping, Output,
@@ -36,6 +39,7 @@ const FAMILIES: &[(&str, Prepare)] = &[
     ("hopper_gemm_fp8_swiglu", |random, target| Box::new(Activated::new(random, target))),
     ("hopper_gemm_bf16", |random, target| Box::new(HopperProduct::new(random, target, Format::Bf16))),
     ("hopper_gemm_fp8", |random, target| Box::new(HopperProduct::new(random, target, Format::Fp8))),
+    ("hopper_gemm_fp8_1d1d", |random, target| Box::new(Gradients::new(random, target))),
     ("router", |random, target| Box::new(Logits::new(random, target))),
     ("rms_norm", |random, target| Box::new(elementwise::rms_norm(random, target))),
     ("quantize_1x128", |random, target| Box::new(elementwise::quantize(random, target))),
@@ -243,6 +247,82 @@ impl RowFunction for Activated {
             .zip(scales.chunks(scale_bytes))
             .map(|(codes, scales)| [codes, scales].concat())
             .collect()
+    }
+}
+
+/// Gradients of groups of tokens, of which each is a row: whatever the groups around it, and the tile.
+struct Gradients {
+    target: Target,
+    m: usize,
+    n: usize,
+    /// The blocks of 128 tokens of each group.
+    groups: Vec<Vec<TokenBlock>>,
+}
+
+/// Both operands of 128 tokens: codes `[rows, 128]` and scales `[rows]`.
+struct TokenBlock {
+    codes: [Vec<u8>; 2],
+    scales: [Vec<f32>; 2],
+}
+
+impl Gradients {
+    fn new(random: &mut Random, target: Target) -> Self {
+        let (m, n) = (1 + random.below(150), 1 + random.below(150));
+        let codes = |random: &mut Random, rows: usize| {
+            (0..rows * 128).map(|_| (random.below(127) + 128 * random.below(2)) as u8).collect()
+        };
+        let block = |random: &mut Random| TokenBlock {
+            codes: [m, n].map(|rows| codes(random, rows)),
+            scales: [m, n].map(|rows| random.f32s(rows, Style::Normal)),
+        };
+        let groups = (0..5).map(|_| (0..random.below(4)).map(|_| block(random)).collect()).collect();
+        Self { target, m, n, groups }
+    }
+}
+
+impl RowFunction for Gradients {
+    fn rows(&self) -> usize {
+        self.groups.len()
+    }
+
+    fn run(&self, machine: &mut dyn Machine, selection: &[usize]) -> Vec<Vec<u8>> {
+        let multicast = [Multicast::None, Multicast::A, Multicast::B][selection.len() % 3];
+        let tile = Tile { m: 128, n: 16 * (1 + selection.len() as u32 % 4), stages: 3, multicast };
+        let spec = HopperWeightGradientSpec {
+            groups: Some(selection.len() as u32),
+            ..HopperWeightGradientSpec::new(self.m as u32, self.n as u32, tile)
+        };
+        let kernel = generate::<HopperWeightGradient>(&spec, self.target).expect("a kernel");
+        let blocks: Vec<_> = selection.iter().flat_map(|group| &self.groups[*group]).collect();
+        let ends = selection.iter().scan(0, |end, group| {
+            *end += self.groups[*group].len() as u32;
+            Some(*end)
+        });
+        let offsets: Vec<u32> = std::iter::once(0).chain(ends).collect();
+        let codes = |operand: usize, rows: usize| -> Vec<u8> {
+            let row =
+                |row: usize| blocks.iter().flat_map(move |block| &block.codes[operand][row * 128..][..128]);
+            (0..rows).flat_map(row).copied().collect()
+        };
+        let scales = |operand: usize| -> Vec<f32> {
+            blocks.iter().flat_map(|block| &block.scales[operand]).copied().collect()
+        };
+        let tokens = 128 * blocks.len() as u32;
+        let group_bytes = 4 * self.m * spec.d_pitch as usize;
+        let (a, b) = (upload(machine, &codes(0, self.m)), upload(machine, &codes(1, self.n)));
+        let arguments = HopperWeightGradientArguments {
+            a: spec.a_map(a, tokens, tokens),
+            b: spec.b_map(b, tokens, tokens),
+            a_scales: upload(machine, &f32_bytes(&scales(0))),
+            b_scales: upload(machine, &f32_bytes(&scales(1))),
+            d: upload(machine, &vec![0xa5; selection.len() * group_bytes]),
+            offsets: upload(machine, &u32_bytes(&offsets)),
+            error: upload(machine, &[0; 4]),
+            k_blocks: blocks.len() as u32,
+        };
+        machine.run(&kernel, &arguments.pack()).expect("a run");
+        let bytes = machine.download(arguments.d, selection.len() * group_bytes).expect("results");
+        bytes.chunks(group_bytes).map(<[u8]>::to_vec).collect()
     }
 }
 

@@ -72,7 +72,7 @@ pub(super) fn consume<'k>(
         row: (builder.warp() & 3) * 16 + builder.lane() / 4,
         column: (builder.lane() & 3) * 2,
     };
-    memory.tiles.worker().for_each(|tile| {
+    memory.tiles.worker().for_each(|tile: Tile<'k>| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
         if plan.swaps_few_rows() {
             builder.when_else(tile.is_few, || consumer.tile(arguments, &tile, &Arrangement::Swapped), usual);
@@ -167,7 +167,7 @@ impl<'k> Consumer<'_, 'k> {
                 builder.sync_warp();
                 builder.wait_products(0);
                 if product as usize + 1 == sums.len() {
-                    self.arrive(here.empty());
+                    self.memory.release(here.empty());
                     next.look_full(ready);
                 }
                 self.promote(own, &partial, &scales, column, arrangement);
@@ -245,7 +245,7 @@ impl<'k> Consumer<'_, 'k> {
             let step = |adds: bool| {
                 let place = multiply(adds);
                 builder.wait_products(0);
-                self.arrive(place.empty());
+                self.memory.release(place.empty());
             };
             step(false);
             builder.for_each(1, self.plan.k_blocks(), 1, |_| step(true));
@@ -255,11 +255,11 @@ impl<'k> Consumer<'_, 'k> {
         builder.for_each(1, self.plan.k_blocks(), 1, |_| {
             let stage = multiply(true).stage();
             builder.wait_products(1);
-            self.arrive(self.memory.ring.empty_of(before.peek()));
+            self.memory.release(self.memory.ring.empty_of(before.peek()));
             before.set(stage);
         });
         builder.wait_products(0);
-        self.arrive(self.memory.ring.empty_of(before.peek()));
+        self.memory.release(self.memory.ring.empty_of(before.peek()));
         sums.iter().map(|sum| sum.registers().to_vec()).collect()
     }
 
@@ -357,21 +357,10 @@ impl<'k> Consumer<'_, 'k> {
         }
     }
 
-    /// Releases a stage.
+    /// The warp meets and releases a stage.
     #[track_caller]
     fn release(&self, empty: Mbarrier<'k>) {
         self.builder.sync_warp();
-        self.arrive(empty);
-    }
-
-    /// Releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since it read it last.
-    #[track_caller]
-    fn arrive(&self, empty: Mbarrier<'k>) {
-        let (lane, ctas) = (self.builder.lane(), self.plan.tile.multicast.cluster());
-        if ctas > 1 {
-            self.builder.when(lane.less(ctas), || empty.arrive_remote(lane));
-        } else {
-            self.builder.when(lane.equals(0), || empty.arrive());
-        }
+        self.memory.release(empty);
     }
 }

@@ -21,6 +21,7 @@
 //! | `shared_memory.rs` | what lies where, and the rings |
 //! | [`fp8`], [`bf16`] | the families |
 //! | [`swiglu`], `gated.rs` | the family that goes on to the activation of gated experts, and how |
+//! | [`weight_gradient`] | a family whose sums are over tokens, with roles of its own |
 //!
 //! Hazards. A stage is filled again when every warp of the consumers, in a cluster those of both CTAs, has released it.
 //! Scales are copied through the generic proxy, as they are read, so that no proxy fence is needed for them. Staged
@@ -43,6 +44,7 @@ mod shared_memory;
 pub mod spec;
 pub mod swiglu;
 pub mod tile;
+pub mod weight_gradient;
 
 pub use bf16::{HopperBf16Gemm, HopperBf16GemmArguments};
 pub use fp8::{HopperFp8Gemm, HopperFp8GemmArguments};
@@ -50,6 +52,7 @@ pub use grouping::Groups;
 pub use spec::HopperGemmSpec;
 pub use swiglu::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 pub use tile::{Format, Multicast, Tile};
+pub use weight_gradient::{HopperWeightGradient, HopperWeightGradientArguments, HopperWeightGradientSpec};
 
 pub(crate) use plan::SPAN;
 use plan::{Arguments, Plan};
@@ -63,26 +66,52 @@ const REGISTERS: (u32, u32) = (24, 240);
 /// Writes the kernel of a plan.
 #[track_caller]
 fn emit<'k>(builder: &'k Builder, plan: &Plan, arguments: &Arguments<'k>) {
-    let (consumers, is_cluster) = (plan.tile.consumer_warpgroups(), plan.tile.multicast.cluster() > 1);
-    let memory = SharedMemory::reserve(builder, plan);
-    builder.when(builder.thread().equals(0), || memory.initialize(plan));
-    let meet = || if is_cluster { builder.sync_cluster() } else { builder.sync_threads() };
-    meet();
-    builder.wait_for_earlier_kernels();
-    builder.role(0, 4, || {
-        if consumers > 1 {
-            builder.set_registers(REGISTERS.0, false);
+    let memory = SharedMemory::reserve(builder, plan.contents());
+    let roles = Roles {
+        produce: || producer::produce(builder, plan, &memory, arguments),
+        schedule: || Scheduler::new(builder, plan, memory.tiles.scheduler()).run(arguments),
+        consume: || consumer::consume(builder, plan, &memory, arguments),
+    };
+    roles.emit(builder, &plan.tile, &memory);
+}
+
+/// What the warps of a CTA do.
+struct Roles<P, S, C> {
+    /// The first warp of the producer warpgroup.
+    produce: P,
+    /// Its second.
+    schedule: S,
+    /// The consumer warpgroups.
+    consume: C,
+}
+
+impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
+    /// Writes a CTA from its start to its end.
+    #[track_caller]
+    fn emit(self, builder: &Builder, tile: &Tile, memory: &SharedMemory<'_>) {
+        let (consumers, is_cluster) = (tile.consumer_warpgroups(), tile.multicast.cluster() > 1);
+        builder.when(builder.thread().equals(0), || memory.initialize());
+        if is_cluster {
+            builder.sync_cluster();
+        } else {
+            builder.sync_threads();
         }
-        builder.role(0, 1, || producer::produce(builder, plan, &memory, arguments));
-        builder.role(1, 1, || Scheduler::new(builder, plan, memory.tiles.scheduler()).run(arguments));
-    });
-    builder.role(4, 4 * consumers, || {
-        if consumers > 1 {
-            builder.set_registers(REGISTERS.1, true);
+        builder.wait_for_earlier_kernels();
+        builder.role(0, 4, || {
+            if consumers > 1 {
+                builder.set_registers(REGISTERS.0, false);
+            }
+            builder.role(0, 1, self.produce);
+            builder.role(1, 1, self.schedule);
+        });
+        builder.role(4, 4 * consumers, || {
+            if consumers > 1 {
+                builder.set_registers(REGISTERS.1, true);
+            }
+            (self.consume)();
+        });
+        if is_cluster {
+            builder.sync_cluster();
         }
-        consumer::consume(builder, plan, &memory, arguments);
-    });
-    if is_cluster {
-        builder.sync_cluster();
     }
 }

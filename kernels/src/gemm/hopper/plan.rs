@@ -4,6 +4,7 @@ use super::epilogue::Product;
 use super::gated::{Activated, Gated};
 use super::grouping::Groups;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
+use super::shared_memory::Contents;
 use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use crate::gemm::{Order, Output};
 use crate::quant::ScaleLayout;
@@ -171,6 +172,15 @@ impl Plan {
             Output::Bf16 => PRODUCT_ROWS * self.staged_pitch(),
             Output::F32 => 0,
         }
+    }
+
+    /// What a CTA has in shared memory.
+    pub(super) const fn contents(&self) -> Contents {
+        let scales = match self.format {
+            Format::Fp8 => [self.tile.m, self.scale_blocks()],
+            Format::Bf16 => [0, 0],
+        };
+        Contents { tile: self.tile, scales, staged: self.tile.consumer_warpgroups() * self.staged_elements() }
     }
 
     /// Runs of columns of a tile that surely have one scale of B.

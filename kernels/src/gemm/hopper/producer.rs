@@ -22,7 +22,7 @@ pub(super) fn produce<'k>(
     arguments: &Arguments<'k>,
 ) {
     let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
-    tiles.for_each(|tile| {
+    tiles.for_each(|tile: Tile<'k>| {
         let many = || fill(builder, plan, memory, arguments, cursor, &tile, false);
         if plan.swaps_few_rows() {
             let few = || fill(builder, plan, memory, arguments, cursor, &tile, true);

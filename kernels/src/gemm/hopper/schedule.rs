@@ -11,7 +11,7 @@
 
 use super::grouping::Groups;
 use super::plan::{Arguments, Plan};
-use super::shared_memory::TileCursor;
+use super::shared_memory::{Record, TileCursor};
 use super::tile::Multicast;
 use crate::device_error::GROUPS;
 use rorqual_codegen::pointer::{Global, Pointer};
@@ -47,11 +47,12 @@ const KIND_BITS: u32 = 2;
 const FEW: u32 = 1;
 const LAST: u32 = 2;
 
-impl<'k> Tile<'k> {
-    /// The tile of a record.
+impl<'k> Record<'k> for Tile<'k> {
+    const WORDS: usize = 4;
+
     #[track_caller]
-    pub(super) fn of_record(words: &[Value<'k, u32>; 4]) -> Self {
-        let [head, row, rows, column] = *words;
+    fn of_words(words: &[Value<'k, u32>]) -> Self {
+        let [head, row, rows, column] = [0, 1, 2, 3].map(|word| words[word]);
         Self {
             is_last: (head & LAST).differs(0),
             is_few: (head & FEW).differs(0),
@@ -60,6 +61,10 @@ impl<'k> Tile<'k> {
             rows,
             column,
         }
+    }
+
+    fn is_last(&self) -> Predicate<'k> {
+        self.is_last
     }
 }
 
@@ -149,7 +154,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         builder.for_each(0, groups, 32, |round| {
             let (own, bad, ends) = rows_of(round + lane, (round + lane).less(groups));
             // Every CTA sees every group.
-            self.report(error, bad & builder.cta(0).equals(0));
+            report(error, bad & builder.cta(0).equals(0));
             let mut own = own;
             if ends {
                 let up_to_lane = builder.constant(2_u32).shift_left(lane) - 1;
@@ -188,7 +193,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         builder.repeat_while(
             || next.peek().less(blocks * columns),
             || {
-                let (block, column) = self.place(next.peek(), blocks);
+                let (block, column) = place(next.peek(), blocks, plan.unit_columns_count());
                 let start = block * plan.tile.m;
                 let end = (start + plan.tile.m).min(rows);
                 let first = start.variable();
@@ -198,7 +203,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
                         let group = index.at(first.peek()).load();
                         let run_end = self.end_of_run(index, group, first.get(), end);
                         let exists = group.less(groups);
-                        self.report(error, !exists & group.differs(u32::MAX));
+                        report(error, !exists & group.differs(u32::MAX));
                         let run = Rows { group, first: first.get(), count: run_end - first.peek() };
                         builder.when(exists, || self.announce_run(run, column));
                         first.set(run_end);
@@ -279,7 +284,8 @@ impl<'a, 'k> Scheduler<'a, 'k> {
             || {
                 let (rows, unit) = find(next.get());
                 let many = || {
-                    let (m, n) = self.place(unit, rows.count.ceil_divide(plan.unit_rows()));
+                    let (m, n) =
+                        place(unit, rows.count.ceil_divide(plan.unit_rows()), plan.unit_columns_count());
                     let (mut skipped, mut column) = (m * plan.unit_rows(), n * plan.unit_columns());
                     match plan.tile.multicast {
                         Multicast::None => {}
@@ -303,25 +309,30 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         );
     }
 
-    /// Row and column of a tile, of `row_tiles` in all, by its number.
-    #[track_caller]
-    fn place(&self, number: Value<'k, u32>, row_tiles: Value<'k, u32>) -> (Value<'k, u32>, Value<'k, u32>) {
-        let of_band = BAND * self.plan.unit_columns_count();
-        let (band, number) = (number / of_band, number % of_band);
-        let first = band * BAND;
-        let height = (row_tiles - first).min(BAND);
-        (first + number % height, number / height)
-    }
-
     #[track_caller]
     fn announce(&self, head: Value<'k, u32>, place: [Value<'k, u32>; 3]) {
-        self.tiles.announce([head, place[0], place[1], place[2]]);
+        self.tiles.announce(&[head, place[0], place[1], place[2]]);
     }
+}
 
-    #[track_caller]
-    fn report(&self, error: Pointer<'k, Global, u32>, bad: Predicate<'k>) {
-        let builder = self.builder;
-        let bit = builder.constant(GROUPS);
-        builder.emit_when(bad, "red.global.or.b32", vec![error.operand(), bit.operand()]);
-    }
+/// Row and column of a tile by its number, among `row_tiles` by `column_tiles`.
+#[track_caller]
+pub(super) fn place<'k>(
+    number: Value<'k, u32>,
+    row_tiles: Value<'k, u32>,
+    column_tiles: u32,
+) -> (Value<'k, u32>, Value<'k, u32>) {
+    let of_band = BAND * column_tiles;
+    let (band, number) = (number / of_band, number % of_band);
+    let first = band * BAND;
+    let height = (row_tiles - first).min(BAND);
+    (first + number % height, number / height)
+}
+
+/// Says where groups are bad.
+#[track_caller]
+pub(super) fn report<'k>(error: Pointer<'k, Global, u32>, bad: Predicate<'k>) {
+    let builder = error.builder();
+    let bit = builder.constant(GROUPS);
+    builder.emit_when(bad, "red.global.or.b32", vec![error.operand(), bit.operand()]);
 }

@@ -1,22 +1,31 @@
 //! The shared memory of a CTA.
 
-use super::plan::Plan;
-use super::schedule::Tile;
-use super::tile::{Format, K_BYTES};
+use super::tile::{K_BYTES, Tile};
 use rorqual_codegen::element::Bf16;
+use rorqual_codegen::mbarrier::Mbarrier;
 use rorqual_codegen::pipeline::{Cursor, Ring};
 use rorqual_codegen::pointer::{Pointer, Shared};
-use rorqual_codegen::{Builder, Value};
+use rorqual_codegen::{Builder, Predicate, Value};
 use std::cell::Cell;
 
 /// Records of tiles that the scheduler is ahead.
 const TILES_AHEAD: u32 = 2;
-/// Words of a record.
-const RECORD_WORDS: u32 = 4;
+/// Words from a record to the next.
+const RECORD_WORDS: u32 = 8;
+
+/// How much a CTA has in shared memory.
+#[derive(Clone, Copy)]
+pub(super) struct Contents {
+    /// The stages: how many, and how many rows of A and of B in each.
+    pub(super) tile: Tile,
+    /// Scales of A and of B in a stage; none in bf16.
+    pub(super) scales: [u32; 2],
+    /// Elements of staged results.
+    pub(super) staged: u32,
+}
 
 /// What a CTA has in shared memory. A stage is 128 bytes of K: of the rows of A, in the 128-byte swizzle; of the rows of
-/// B, likewise; in FP8 the scales of the rows of A, and of the one or
-/// two blocks of 128 columns that the tile has columns of.
+/// B, likewise; in FP8 the scales of both.
 #[derive(Clone, Copy)]
 pub(super) struct SharedMemory<'k> {
     a: Pointer<'k, Shared, u8>,
@@ -29,67 +38,88 @@ pub(super) struct SharedMemory<'k> {
     pub(super) ring: Ring<'k>,
     /// The tiles.
     pub(super) tiles: TileRing<'k>,
-    rows_of_a: u32,
-    rows_of_b: u32,
-    scale_blocks: u32,
+    contents: Contents,
 }
 
 impl<'k> SharedMemory<'k> {
     #[track_caller]
-    pub(super) fn reserve(builder: &'k Builder, plan: &Plan) -> Self {
-        let tile = plan.tile;
-        let scales = |count: u32| if plan.format == Format::Fp8 { tile.stages * count } else { 0 };
+    pub(super) fn reserve(builder: &'k Builder, contents: Contents) -> Self {
+        let Contents { tile, scales, staged } = contents;
         Self {
             a: builder.shared(tile.stages * tile.m * K_BYTES, 1024),
             b: builder.shared(tile.stages * tile.n * K_BYTES, 1024),
-            staged: builder.shared(tile.consumer_warpgroups() * plan.staged_elements(), 128),
-            a_scales: builder.shared(scales(tile.m), 128),
-            b_scales: builder.shared(scales(plan.scale_blocks()), 8),
+            staged: builder.shared(staged, 128),
+            a_scales: builder.shared(tile.stages * scales[0], 128),
+            b_scales: builder.shared(tile.stages * scales[1], 8),
             ring: builder.ring(tile.stages),
             tiles: TileRing {
                 ring: builder.ring(TILES_AHEAD),
                 records: builder.shared(TILES_AHEAD * RECORD_WORDS, 16),
             },
-            rows_of_a: tile.m,
-            rows_of_b: tile.n,
-            scale_blocks: plan.scale_blocks(),
+            contents,
         }
     }
 
     /// One thread initialises the barriers. Consumers release stages warp by warp; where a copy goes to two CTAs, the
     /// consumers of both.
     #[track_caller]
-    pub(super) fn initialize(&self, plan: &Plan) {
-        let consumers = 4 * plan.tile.consumer_warpgroups();
-        // The thread that expects the tensors, and in FP8 each lane for the scales that it copies.
-        let producers = if plan.format == Format::Fp8 { 1 + 32 } else { 1 };
-        self.ring.initialize(producers, consumers * plan.tile.multicast.cluster());
+    pub(super) fn initialize(&self) {
+        let Contents { tile, scales, .. } = self.contents;
+        let consumers = 4 * tile.consumer_warpgroups();
+        // The thread that expects the tensors, and each lane for the scales that it copies.
+        let producers = if scales == [0, 0] { 1 } else { 1 + 32 };
+        self.ring.initialize(producers, consumers * tile.multicast.cluster());
         self.tiles.ring.initialize(1, 1 + consumers);
+    }
+
+    /// A warp of the consumers releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since
+    /// it read it last.
+    #[track_caller]
+    pub(super) fn release(&self, empty: Mbarrier<'k>) {
+        let (builder, ctas) = (self.a.builder(), self.contents.tile.multicast.cluster());
+        let lane = builder.lane();
+        if ctas > 1 {
+            builder.when(lane.less(ctas), || empty.arrive_remote(lane));
+        } else {
+            builder.when(lane.equals(0), || empty.arrive());
+        }
     }
 
     /// The rows of A of a stage.
     #[track_caller]
     pub(super) fn a(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, u8> {
-        self.a.at(stage * (self.rows_of_a * K_BYTES))
+        self.a.at(stage * (self.contents.tile.m * K_BYTES))
     }
 
     /// The rows of B of a stage.
     #[track_caller]
     pub(super) fn b(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, u8> {
-        self.b.at(stage * (self.rows_of_b * K_BYTES))
+        self.b.at(stage * (self.contents.tile.n * K_BYTES))
     }
 
-    /// The scales of the rows of A of a stage.
+    /// The scales of A of a stage.
     #[track_caller]
     pub(super) fn a_scales(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, f32> {
-        self.a_scales.at(stage * self.rows_of_a)
+        self.a_scales.at(stage * self.contents.scales[0])
     }
 
-    /// The scales of B of a stage: of the 128 columns in which the tile starts, and of those behind them.
+    /// The scales of B of a stage.
     #[track_caller]
     pub(super) fn b_scales(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, f32> {
-        self.b_scales.at(stage * self.scale_blocks)
+        self.b_scales.at(stage * self.contents.scales[1])
     }
+}
+
+/// A tile as the scheduler announces it.
+pub(super) trait Record<'k>: Copy {
+    /// Words of it: 4, and 1, 2 or 4 more, or none.
+    const WORDS: usize;
+
+    /// The tile of these words.
+    fn of_words(words: &[Value<'k, u32>]) -> Self;
+
+    /// Whether there is none: the end.
+    fn is_last(&self) -> Predicate<'k>;
 }
 
 /// The ring of records through which the scheduler announces tiles.
@@ -126,13 +156,16 @@ impl<'k> TileCursor<'k> {
         self.records.at(self.cursor.place().stage() * RECORD_WORDS)
     }
 
-    /// The warp of the scheduler announces a record.
+    /// The warp of the scheduler announces the record of these words.
     #[track_caller]
-    pub(super) fn announce(&self, record: [Value<'k, u32>; 4]) {
+    pub(super) fn announce(&self, words: &[Value<'k, u32>]) {
         let builder = self.records.builder();
         self.cursor.place().wait_empty();
         builder.when(builder.lane().equals(0), || {
-            self.record().store_words(&record.map(|word| word.bits()));
+            for (at, words) in (0_u32..).step_by(4).zip(words.chunks(4)) {
+                let words: Vec<_> = words.iter().map(|word| word.bits()).collect();
+                self.record().at(at).store_words(&words);
+            }
             self.cursor.place().full().arrive();
         });
         self.cursor.advance();
@@ -140,12 +173,12 @@ impl<'k> TileCursor<'k> {
 
     /// A warp works on all tiles of the CTA.
     #[track_caller]
-    pub(super) fn for_each(&self, body: impl FnOnce(Tile<'k>)) {
+    pub(super) fn for_each<R: Record<'k>>(&self, body: impl FnOnce(R)) {
         let taken = Cell::new(None);
         let condition = || {
-            let tile = self.take();
+            let tile: R = self.take();
             taken.set(Some(tile));
-            !tile.is_last
+            !tile.is_last()
         };
         self.records
             .builder()
@@ -153,13 +186,14 @@ impl<'k> TileCursor<'k> {
     }
 
     #[track_caller]
-    fn take(&self) -> Tile<'k> {
+    fn take<R: Record<'k>>(&self) -> R {
         self.cursor.place().wait_full();
-        let words = self.record().load_words(4);
+        let load = |first: usize| self.record().at(first).load_words((R::WORDS - first).min(4));
+        let words: Vec<_> = (0..R::WORDS).step_by(4).flat_map(load).map(Value::bits).collect();
         let builder = self.records.builder();
         builder.sync_warp();
         builder.when(builder.lane().equals(0), || self.cursor.place().empty().arrive());
         self.cursor.advance();
-        Tile::of_record(&[0, 1, 2, 3].map(|word| words[word].bits()))
+        R::of_words(&words)
     }
 }

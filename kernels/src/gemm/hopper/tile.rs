@@ -42,8 +42,8 @@ pub const PIECE_COLUMNS: u32 = 64;
 /// Bytes of a piece, with 16 bytes more for each row.
 const PIECE_BYTES: u32 = PRODUCT_ROWS * (2 * PIECE_COLUMNS + 16);
 
-/// Barriers and the ring of tiles.
-const CONTROL_BYTES: u32 = 1024;
+/// Bytes of barriers and of the ring of tiles.
+pub(super) const CONTROL_BYTES: u32 = 1024;
 
 /// Scales of B in a stage: a tile of up to 192 columns meets at most three blocks of 128, and copies are of 16 bytes.
 const B_SCALES_BYTES: u32 = 16;

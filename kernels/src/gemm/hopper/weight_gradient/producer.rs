@@ -1,0 +1,122 @@
+//! The producer: one warp that fills the stages. Lane 0 copies the rows of A and B as tensors, all lanes the scales, word
+//! by word, since these need not be aligned.
+
+use super::schedule::Tile;
+use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
+use crate::BLOCK;
+use crate::gemm::hopper::shared_memory::SharedMemory;
+use crate::gemm::hopper::tile::{K_BYTES, Multicast};
+use crate::quant::ScaleLayout;
+use rorqual_codegen::pipeline::Place;
+use rorqual_codegen::pointer::{Global, Pointer, Shared};
+use rorqual_codegen::{Builder, Value};
+
+/// What the producing warp does.
+#[track_caller]
+pub(super) fn produce<'k>(
+    builder: &'k Builder,
+    spec: &HopperWeightGradientSpec,
+    memory: &SharedMemory<'k>,
+    arguments: &HopperWeightGradientParameters<'k>,
+) {
+    let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
+    let bytes = builder.constant((spec.tile.m + spec.tile.n) * K_BYTES);
+    let is_first_lane = builder.lane().equals(0);
+    tiles.for_each(|tile: Tile<'k>| {
+        let scales = [
+            ScaleSource::new(spec, arguments, arguments.a_scales, [spec.m, spec.tile.m], tile.row),
+            ScaleSource::new(spec, arguments, arguments.b_scales, [spec.n, spec.tile.n], tile.column),
+        ];
+        builder.for_each(tile.first_block, tile.first_block + tile.blocks, 1, |block| {
+            let place = cursor.take();
+            place.wait_empty();
+            builder.when(is_first_lane, || {
+                place.full().arrive_expecting(bytes);
+                copy_tensors(builder, spec, memory, arguments, place, &tile, block);
+            });
+            let to = [memory.a_scales(place.stage()), memory.b_scales(place.stage())];
+            for (scales, to) in scales.iter().zip(to) {
+                scales.copy(to, block);
+            }
+            builder.arrive_when_copied(place.full());
+        });
+    });
+}
+
+/// Copies the rows of A and B of a stage. Each CTA of a cluster brings half of what they share, to both.
+#[track_caller]
+fn copy_tensors<'k>(
+    builder: &'k Builder,
+    spec: &HopperWeightGradientSpec,
+    memory: &SharedMemory<'k>,
+    arguments: &HopperWeightGradientParameters<'k>,
+    place: Place<'k>,
+    tile: &Tile<'k>,
+    block: Value<'k, u32>,
+) {
+    let a = (arguments.a, memory.a(place.stage()), tile.row, spec.tile.m, Multicast::A);
+    let b = (arguments.b, memory.b(place.stage()), tile.column, spec.tile.n, Multicast::B);
+    for (map, to, first, rows, shared) in [a, b] {
+        let at = |row: Value<'k, u32>| [block * BLOCK, row].map(Value::to_i32);
+        if spec.tile.multicast == shared {
+            let skipped = (builder.cta(0) & 1) * (rows / 2);
+            let to = to.at(skipped * K_BYTES);
+            builder.multicast_tensor(to, map, &at(first + skipped), place.full(), 0b11);
+        } else {
+            builder.copy_tensor_to_shared(to, map, &at(first), place.full());
+        }
+    }
+}
+
+/// Where a lane finds the scales that it copies: those of the rows `lane + 32 * i` of a tile.
+struct ScaleSource<'k> {
+    /// Of the first of these rows: the scale of block 0.
+    first: Pointer<'k, Global, f32>,
+    /// Rows from there on that are there.
+    left: Value<'k, u32>,
+    /// Rows of the tile.
+    rows: u32,
+    /// From a block to the next, in elements.
+    block_step: Value<'k, u32>,
+    /// From a row to the one 32 behind it.
+    rows_step: Value<'k, u32>,
+}
+
+impl<'k> ScaleSource<'k> {
+    /// Of an operand with `rows`, in tiles of `tile_rows`, of which one starts at `row`.
+    #[track_caller]
+    fn new(
+        spec: &HopperWeightGradientSpec,
+        arguments: &HopperWeightGradientParameters<'k>,
+        scales: Pointer<'k, Global, f32>,
+        [rows, tile_rows]: [u32; 2],
+        row: Value<'k, u32>,
+    ) -> Self {
+        let builder = row.builder();
+        let (row_step, block_step) = match spec.scales {
+            ScaleLayout::RowMajor => (arguments.k_blocks, builder.constant(1)),
+            ScaleLayout::ColumnMajor => (builder.constant(1), builder.constant(rows)),
+        };
+        let first = row + builder.lane();
+        Self {
+            first: scales.at(first.multiply_wide(row_step)),
+            left: builder.constant(rows) - first.min(rows),
+            rows: tile_rows,
+            block_step,
+            rows_step: row_step * 32,
+        }
+    }
+
+    /// Copies the scales of a stage; those of rows that are not there become 0.
+    #[track_caller]
+    fn copy(&self, to: Pointer<'k, Shared, f32>, block: Value<'k, u32>) {
+        let builder = block.builder();
+        let to = to.at(builder.lane());
+        let mut from = self.first.at(block.multiply_wide(self.block_step));
+        for row in (0..self.rows).step_by(32) {
+            let present = self.left.greater(row).select(builder.constant(4), builder.constant(0));
+            builder.copy_async_present(4, present, to.at(row), from);
+            from = from.at(self.rows_step);
+        }
+    }
+}
