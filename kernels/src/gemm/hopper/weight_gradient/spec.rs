@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(wrong(|spec| spec.tile.m = 192), "`tile.m` is 192, expected 64, 128 or 256");
         let halves = "`tile.n` is 136, expected a multiple of 16 from 16 to 160";
         assert_eq!(wrong(|spec| spec.tile.n = 136), halves);
-        assert_eq!(wrong(|spec| spec.tile.stages = 1), "`tile.stages` is 1, expected 2 to 8");
+        assert_eq!(wrong(|spec| spec.tile.stages = 1), "`tile.stages` is 1, expected 2 to 16");
         let bytes = "`tile.stages` is 7, which takes 237568 bytes of shared memory, expected at most 232448";
         assert_eq!(wrong(|spec| spec.tile.stages = 7), bytes);
         assert_eq!(wrong(|spec| spec.groups = Some(0)), "`groups` is 0, expected 1 to 65535");
