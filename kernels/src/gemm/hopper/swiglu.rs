@@ -28,6 +28,11 @@
 //!
 //! One tensor copy brings gate and up of a stage: its box has rows of both, which are `inter` rows apart.
 //!
+//! # What it saves
+//! With 8 experts of 4096 rows, 7168 wide and 2048 inside, the two kernels read and write 1083 MB, this one 546 MB: gate and
+//! up, 268 MB, are neither written nor read. A tile has 56 blocks of K and then its activation, 64 elements a thread, during
+//! which the tensor cores rest unless the other warpgroup is behind; that is why it has no division and no branch.
+//!
 //! # What it is not for
 //! With `inter` that is no multiple of 128, blocks of scales of up start within those of 128 columns: these widths, and
 //! groups of few rows, for which a tile is mostly empty, are served by the two kernels behind each other.
