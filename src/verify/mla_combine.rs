@@ -221,6 +221,7 @@ fn launch(
 mod tests {
     use super::*;
     use crate::verify::simulated::{Simulated, targets};
+    use rorqual_kernels::Targets;
     use rorqual_sim::Options;
 
     const SPEC: MlaCombineSpec = MlaCombineSpec { heads: 1, latent: 16, chunk: 1 };
@@ -235,11 +236,11 @@ mod tests {
 
     #[test]
     fn a_kernel_may_make_nan_of_infinities_whose_weights_vanish() {
-        let kernel = generate::<MlaCombine>(&SPEC, targets()[0]).expect("a kernel");
+        let kernel = generate::<MlaCombine>(&SPEC, targets(Targets::Portable)[0]).expect("a kernel");
         for behind in [0.0, 80.0, 87.0, 87.5, 95.0, 103.0, 104.5, 200.0, f32::INFINITY] {
             for perturb_approximations in [false, true] {
                 let options = Options { perturb_approximations, ..Options::default() };
-                let mut machine = Simulated::new(targets()[0], options).expect("a machine");
+                let mut machine = Simulated::new(targets(Targets::Portable)[0], options).expect("a machine");
                 let partial = two_stretches(behind, &[f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -1e15]);
                 let checked = check(&mut machine, &kernel, &SPEC, &partial, 0, "two stretches");
                 assert!(checked.is_ok(), "{behind} behind: {checked:?}");
