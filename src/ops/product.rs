@@ -166,14 +166,14 @@ pub struct ProductPlan<T: Factors> {
 #[derive(Debug)]
 enum Kernels<T: Factors> {
     Portable {
-        plan: Plan<T::Portable>,
+        plan: Box<Plan<T::Portable>>,
         /// Why it is not one of Hopper.
         because: String,
     },
     Hopper {
-        few: Plan<T::Hopper>,
+        few: Box<Plan<T::Hopper>>,
         /// Where `few` is not for these, too.
-        many: Option<Plan<T::Hopper>>,
+        many: Option<Box<Plan<T::Hopper>>>,
     },
 }
 
@@ -184,11 +184,13 @@ impl<T: Factors> ProductPlan<T> {
         let target = target_of(&CATALOG, operation, device)?;
         let kernels = match HopperChoice::new(T::FORMAT, spec, target) {
             Ok(choice) => {
-                let plan = |spec| Plan::new(operation, device, spec);
+                let plan = |spec| Plan::new(operation, device, spec).map(Box::new);
                 let many = if choice.is_one() { None } else { Some(plan(&choice.many)?) };
                 Kernels::Hopper { few: plan(&choice.few)?, many }
             }
-            Err(because) => Kernels::Portable { plan: Plan::new(operation, device, spec)?, because },
+            Err(because) => {
+                Kernels::Portable { plan: Box::new(Plan::new(operation, device, spec)?), because }
+            }
         };
         Ok(Self { spec: *spec, kernels })
     }

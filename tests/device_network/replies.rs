@@ -25,8 +25,11 @@ const ROWS: usize = 8;
 /// Prompts that are run unless `RORQUAL_ALL` is set, which takes all.
 const SAMPLE: usize = 40;
 
-/// The same with the products of Hopper, which take the simulator longer.
-const SAMPLE_ON_HOPPER: usize = 4;
+/// Tokens of a reply, at most.
+const LONGEST: usize = 64;
+
+/// Prompts, and tokens of a reply, with the products of Hopper, which take the simulator longer.
+const ON_HOPPER: (usize, usize) = (4, 6);
 
 /// A prompt and what the oracle generated.
 struct Row {
@@ -45,11 +48,16 @@ fn rows() -> Vec<Row> {
 }
 
 /// Replies to all prompts in one batch.
-fn replies<N: Network>(network: &N, prompts: &[Vec<u32>], stop: &[u32], speculate: bool) -> Vec<Vec<u32>> {
+fn replies<N: Network>(
+    network: &N,
+    prompts: &[Vec<u32>],
+    (stop, longest): (&[u32], usize),
+    speculate: bool,
+) -> Vec<Vec<u32>> {
     let options = GenerateOptions {
         stop_ids: stop.to_vec(),
         speculate,
-        max_new_tokens: 64,
+        max_new_tokens: longest,
         ..GenerateOptions::default()
     };
     let done =
@@ -60,15 +68,17 @@ fn replies<N: Network>(network: &N, prompts: &[Vec<u32>], stop: &[u32], speculat
 
 #[test]
 fn nearly_all_replies_are_those_of_the_reference() {
-    compare("sm_80", SAMPLE);
+    compare("sm_80", SAMPLE, LONGEST);
 }
 
 #[test]
 fn nearly_all_replies_on_hopper_are_those_of_the_reference() {
-    compare("sm_90a", SAMPLE_ON_HOPPER);
+    let (sample, longest) = if checkpoint::runs_all() { (SAMPLE, LONGEST) } else { ON_HOPPER };
+    compare("sm_90a", sample, longest);
 }
 
-fn compare(target: &str, sample: usize) {
+/// The replies to a sample of the prompts, up to `longest` tokens of each.
+fn compare(target: &str, sample: usize, longest: usize) {
     let mut rows = rows();
     assert_eq!(rows.len(), 200);
     if !checkpoint::runs_all() {
@@ -78,11 +88,11 @@ fn compare(target: &str, sample: usize) {
     let stop = model.config().eos_token_ids.clone();
     let network = checkpoint::load_inexact(&model, target, 64 * rows.len());
     let prompts: Vec<Vec<u32>> = rows.iter().map(|row| row.prompt.clone()).collect();
-    let expected = replies(&model, &prompts, &stop, false);
-    let got = replies(&network, &prompts, &stop, false);
+    let expected = replies(&model, &prompts, (&stop, longest), false);
+    let got = replies(&network, &prompts, (&stop, longest), false);
     let pages = network.free_pages();
     let same = expected.iter().zip(&got).filter(|(expected, got)| expected == got).count();
-    let right = rows.iter().zip(&got).filter(|(row, got)| row.output == **got).count();
+    let right = rows.iter().zip(&got).filter(|(row, got)| row.output.starts_with(got)).count();
     println!(
         "{target}: of {} replies {same} are those of the reference, {right} those of the f32 oracle",
         rows.len()
@@ -91,7 +101,7 @@ fn compare(target: &str, sample: usize) {
 
     // Drafts are accepted only where the network would have said the same.
     let few = &prompts[..prompts.len().min(sample / 4)];
-    assert_eq!(replies(&network, few, &stop, true), got[..few.len()]);
+    assert_eq!(replies(&network, few, (&stop, longest), true), got[..few.len()]);
     assert_eq!(network.free_pages(), pages);
 }
 
@@ -136,14 +146,11 @@ fn the_catalog_has_every_kernel_of_the_bundled_network() {
         let device = Device::simulated(target.parse().expect("a target")).expect("a device");
         let network = DeviceNetwork::load(&model, &device, LoadOptions::default(), &mut |_, _| {})
             .unwrap_or_else(|error| panic!("{error}"));
-        // Prompts of few rows and of many.
-        let prompts = [vec![0, 10, 17, 9, 18], vec![1; 65]];
-        for prompt in prompts {
-            let options =
-                GenerateOptions { speculate: true, max_new_tokens: 6, ..GenerateOptions::default() };
-            let done = generate(&network, &[prompt], &options, &mut (), &mut ());
-            done.unwrap_or_else(|error| panic!("{error}"));
-        }
+        // Many rows in the prompt, few behind it.
+        let prompt = vec![vec![1; 65]];
+        let options = GenerateOptions { speculate: true, max_new_tokens: 3, ..GenerateOptions::default() };
+        let done = generate(&network, &prompt, &options, &mut (), &mut ());
+        done.unwrap_or_else(|error| panic!("{error}"));
         let specs = network.specs();
         let portable = specs.iter().filter(|spec| spec.family().starts_with("gemm_")).count();
         assert!(target == "sm_80" || portable == 0, "{portable} products on Hopper are portable ones");
