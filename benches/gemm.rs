@@ -4,9 +4,9 @@
 //! Nothing here ran on a GPU: what is called modelled is the model of `rorqual_kernels::tune::sm90`.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use rorqual_kernels::gemm::Output;
 use rorqual_kernels::gemm::hopper::{Format, Groups, HopperBf16Gemm, HopperFp8Gemm, HopperGemmSpec, Tile};
-use rorqual_kernels::tune::sm90::{Choice, Problem, choose};
+use rorqual_kernels::gemm::{Order, Output};
+use rorqual_kernels::tune::sm90::{Choice, Problem, Weights, choose};
 use rorqual_kernels::{Kernel, generate};
 use rorqual_ptx::target::Target;
 use std::fs;
@@ -66,7 +66,17 @@ fn time_to_machine_code(kernel: &Kernel) -> Option<Duration> {
 }
 
 fn print(format: Format, groups: u32, rows: u32, n: u32, k: u32) {
-    let problem = Problem { format, rows, n, k, groups, output: Output::Bf16, multiprocessors: 132 };
+    let weights = if groups > 1 { Weights::Groups(groups) } else { Weights::Dense };
+    let problem = Problem {
+        format,
+        rows,
+        n,
+        k,
+        weights,
+        b_order: Order::OutputMajor,
+        output: Output::Bf16,
+        multiprocessors: 132,
+    };
     let Choice { tile, estimate, .. } = choose(&problem);
     let spec = spec(format, groups, n, k, tile);
     let ptx = time_to_ptx(format, &spec);
@@ -92,7 +102,8 @@ fn gemm(criterion: &mut Criterion) {
         rows: 4096,
         n: 4096,
         k: 7168,
-        groups: 1,
+        weights: Weights::Dense,
+        b_order: Order::OutputMajor,
         output: Output::Bf16,
         multiprocessors: 132,
     };
