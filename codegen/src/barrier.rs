@@ -49,6 +49,14 @@ impl Builder {
         self.emit("barrier.cluster.wait.aligned", vec![]);
     }
 
+    /// The CTAs of the cluster meet, which makes known only what fences have: new mbarriers, by
+    /// [`fence_mbarrier_init`](Self::fence_mbarrier_init).
+    #[track_caller]
+    pub fn meet_cluster(&self) {
+        self.emit("barrier.cluster.arrive.relaxed.aligned", vec![]);
+        self.emit("barrier.cluster.wait.aligned", vec![]);
+    }
+
     /// Orders writes through addresses before asynchronous copies and wgmma that read shared memory
     /// (PTX ISA 9.7.15.3, proxy fences).
     #[track_caller]

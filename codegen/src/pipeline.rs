@@ -38,13 +38,12 @@ impl Builder {
 }
 
 impl<'k> Ring<'k> {
-    /// Initialises the barriers: one thread does it, then the CTA meets. `producers` arrive at each `full`,
-    /// `consumers` at each `empty`.
+    /// Initialises the barriers: one thread does it, publishes them by [`Builder::fence_mbarrier_init`], and the CTA meets.
+    /// `producers` arrive at each `full`, `consumers` at each `empty`.
     #[track_caller]
     pub fn initialize(self, producers: u32, consumers: u32) {
         self.full.initialize(producers);
         self.empty.initialize(consumers);
-        self.builder.fence_mbarrier_init();
     }
 
     /// The producer's side, at the first stage: it is empty.

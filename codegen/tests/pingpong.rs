@@ -68,7 +68,10 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
     let ring = builder.ring(STAGES);
     let thread = builder.thread();
     // A thread of each warp of the warpgroup that used a stage releases it.
-    builder.when(thread.equals(0), || ring.initialize(1, 4));
+    builder.when(thread.equals(0), || {
+        ring.initialize(1, 4);
+        builder.fence_mbarrier_init();
+    });
     builder.sync_threads();
 
     builder.role(0, 4, || {

@@ -47,7 +47,10 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
     let b_tiles = builder.shared::<Bf16>(STAGES * TILE_N * TILE_K, 1024);
     let ring = builder.ring(STAGES);
     let thread = builder.thread();
-    builder.when(thread.equals(0), || ring.initialize(1, 4));
+    builder.when(thread.equals(0), || {
+        ring.initialize(1, 4);
+        builder.fence_mbarrier_init();
+    });
     builder.sync_threads();
     let (first_n, first_m) = (builder.cta(0) * TILE_N, builder.cta(1) * wgmma::ROWS);
     let steps = arguments.k.ceil_divide(TILE_K);

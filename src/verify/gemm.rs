@@ -135,6 +135,12 @@ impl Case {
 
     fn prefix(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         self.weights = if random.one_in(8) { 33 } else { 1 + random.below(GROUPS) };
+        self.spec.grouping = Grouping::Prefix { groups: self.weights as u32 };
+        self.cut(random, sizes, weight_size);
+    }
+
+    /// Cuts the rows into groups.
+    fn cut(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         let mut cuts: Vec<u32> = (0..=self.weights).map(|_| random.below(self.rows + 1) as u32).collect();
         cuts.sort_unstable();
         if sizes.few_rows.is_some() {
@@ -154,11 +160,16 @@ impl Case {
         let rows = |cut: usize| self.groups[cut] as usize;
         let group = |group| self.group(rows(group), rows(group + 1) - rows(group), group, weight_size);
         self.products = (0..good).map(group).collect();
-        self.spec.grouping = Grouping::Prefix { groups: self.weights as u32 };
     }
 
     fn masked(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         self.weights = 1 + random.below(GROUPS);
+        self.spec.grouping = Grouping::Masked { groups: self.weights as u32 };
+        self.count(random, sizes, weight_size);
+    }
+
+    /// Counts the rows of each group.
+    fn count(&mut self, random: &mut Random, sizes: &Sizes, weight_size: usize) {
         self.groups = (0..self.weights).map(|group| sizes.rows_of(random, group, self.rows) as u32).collect();
         if random.one_in(8) && self.rows > 0 {
             self.groups[random.below(self.weights)] = (self.rows + 1 + random.below(1000)) as u32;
@@ -170,7 +181,26 @@ impl Case {
             self.group(group * self.rows, rows, group, weight_size)
         };
         self.products = (0..self.weights).map(group).collect();
-        self.spec.grouping = Grouping::Masked { groups: self.weights as u32 };
+    }
+
+    /// Draws other rows for the same specialisation, more of them than at first, so that it runs through all that it does.
+    pub(super) fn redraw(&mut self, random: &mut Random, sizes: &Sizes) {
+        if matches!(self.spec.grouping, Grouping::Batched { .. }) {
+            return;
+        }
+        if random.one_in(2) {
+            self.rows = sizes.rows / 2 + random.below(sizes.rows / 2);
+        }
+        self.error = 0;
+        let GemmSpec { n, k, b_pitch, .. } = self.spec;
+        let b_rows = if self.spec.b_order == Order::OutputMajor { n } else { k };
+        let weight_size = b_rows as usize * b_pitch as usize;
+        match self.spec.grouping {
+            Grouping::Dense => self.dense(),
+            Grouping::Prefix { .. } => self.cut(random, sizes, weight_size),
+            Grouping::Masked { .. } => self.count(random, sizes, weight_size),
+            Grouping::Batched { .. } => {}
+        }
     }
 
     /// `[rows, batches, ..]` for A and D, `[batches, ..]` for B, as attention has its heads.

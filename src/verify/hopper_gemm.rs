@@ -16,7 +16,7 @@ use rorqual_kernels::gemm::hopper::{
     Format, Groups, HopperBf16Gemm, HopperBf16GemmArguments, HopperFp8Gemm, HopperFp8GemmArguments,
     HopperGemmSpec, Multicast, Tile,
 };
-use rorqual_kernels::gemm::{Grouping, Order, Output};
+use rorqual_kernels::gemm::{Order, Output};
 use rorqual_kernels::quant::ScaleLayout;
 use rorqual_kernels::{Registered, device_error, generate};
 
@@ -32,48 +32,51 @@ struct Hopper {
     before_bytes: Vec<u8>,
 }
 
+/// What the products of a case become on Hopper.
+fn draw_spec(random: &mut Random, format: Format, case: &Case) -> HopperGemmSpec {
+    let mut grouping = Groups::from(case.spec.grouping);
+    if let Groups::Prefix { groups } = grouping
+        && random.one_in(2)
+    {
+        grouping = Groups::Indexed { groups };
+    }
+    let a_scales = match format {
+        Format::Fp8 => Some(random.pick(&[ScaleLayout::RowMajor, ScaleLayout::ColumnMajor])),
+        Format::Bf16 => None,
+    };
+    HopperGemmSpec {
+        n: case.spec.n,
+        k: case.spec.k,
+        output: case.spec.output,
+        grouping,
+        b_order: case.spec.b_order,
+        a_pitch: case.spec.a_pitch,
+        b_pitch: case.spec.b_pitch,
+        d_pitch: case.spec.d_pitch,
+        a_scales,
+        accumulate: random.one_in(4),
+        bias: random.one_in(4),
+        tile: draw_tile(random, format, case, grouping),
+    }
+}
+
 impl Hopper {
-    fn draw(random: &mut Random, format: Format, case: &mut Case) -> Self {
-        let mut grouping = Groups::from(case.spec.grouping);
-        if let Grouping::Prefix { groups } = case.spec.grouping
-            && random.one_in(2)
-        {
+    /// Rows, bias and what D holds, for a specialisation.
+    fn draw(random: &mut Random, spec: HopperGemmSpec, case: &mut Case, sizes: &Sizes) -> Self {
+        case.redraw(random, sizes);
+        if let Groups::Indexed { .. } = spec.grouping {
             index_rows(random, case);
-            grouping = Groups::Indexed { groups };
         }
         // Tensor copies read rows behind the last group too.
         case.present = case.present.max(case.rows);
-        let tile = draw_tile(random, format, case, grouping);
-        let scales = match format {
-            Format::Fp8 => Some(random.pick(&[ScaleLayout::RowMajor, ScaleLayout::ColumnMajor])),
-            Format::Bf16 => None,
-        };
-        let (accumulate, has_bias) = (random.one_in(4), random.one_in(4));
-        let spec = HopperGemmSpec {
-            n: case.spec.n,
-            k: case.spec.k,
-            output: case.spec.output,
-            grouping,
-            b_order: case.spec.b_order,
-            a_pitch: case.spec.a_pitch,
-            b_pitch: case.spec.b_pitch,
-            d_pitch: case.spec.d_pitch,
-            a_scales: scales,
-            accumulate,
-            bias: has_bias,
-            tile,
-        };
-        let bias = if has_bias { random.f32s(case.spec.n as usize, Style::Normal) } else { vec![] };
+        let bias = if spec.bias { random.f32s(spec.n as usize, Style::Normal) } else { vec![] };
         let elements = case.sizes()[2];
-        let (before, before_bytes) = if accumulate {
+        let bytes = if spec.output == Output::F32 { 4 } else { 2 };
+        let (before, before_bytes) = if spec.accumulate {
             let before = random.bf16s(elements, Style::Normal);
-            let bytes = match case.spec.output {
-                Output::Bf16 => bf16_bytes(&before),
-                Output::F32 => f32_bytes(&before),
-            };
+            let bytes = if bytes == 2 { bf16_bytes(&before) } else { f32_bytes(&before) };
             (before, bytes)
         } else {
-            let bytes = if case.spec.output == Output::F32 { 4 } else { 2 };
             (vec![0.0; elements], vec![POISON; bytes * elements])
         };
         Self { spec, bias, before, before_bytes }
@@ -169,9 +172,10 @@ pub(super) fn draw_tile(random: &mut Random, format: Format, case: &Case, groupi
 pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
     let sizes = Sizes { n: 400, n_unit: 1, k: 400, rows: 400, units: [8; 3], few_rows: Some(FEW_ROWS) };
     let mut case = Case::draw(random, false, &sizes);
-    let hopper = Hopper::draw(random, Format::Bf16, &mut case);
+    let spec = draw_spec(random, Format::Bf16, &case);
+    let kernel = generate::<HopperBf16Gemm>(&spec, machine.target())?;
+    let hopper = Hopper::draw(random, spec, &mut case, &sizes);
     let style = random.style();
-    let kernel = generate::<HopperBf16Gemm>(&hopper.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
     // A row of the weight with an infinity or NaN spoils a whole column of D: only A has them.
     let b_style = if style == Style::Special { Style::Normal } else { style };
@@ -215,9 +219,10 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
 pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
     let sizes = Sizes { n: 400, n_unit: 1, k: 700, rows: 400, units: [16, 16, 8], few_rows: Some(FEW_ROWS) };
     let mut case = Case::draw(random, true, &sizes);
-    let hopper = Hopper::draw(random, Format::Fp8, &mut case);
+    let spec = draw_spec(random, Format::Fp8, &case);
+    let kernel = generate::<HopperFp8Gemm>(&spec, machine.target())?;
+    let hopper = Hopper::draw(random, spec, &mut case, &sizes);
     let style = random.style();
-    let kernel = generate::<HopperFp8Gemm>(&hopper.spec, machine.target())?;
     let [a_size, b_size, d_size] = case.sizes();
     let (n, k) = (case.spec.n as usize, case.spec.k as usize);
     let a = codes(random, case.present, k, style, false);

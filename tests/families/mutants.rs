@@ -4,8 +4,49 @@
 use rorqual::verify::FAMILIES;
 use rorqual::verify::mutation::{MutatedKernel, Plan, Score, judge_all, kernels, sample};
 
-/// Mutants that are alive, with the reason.
-const ALIVE: &[(&str, &str)] = &[];
+/// Mutants that are alive: where their names begin, what was done, and why nothing notices.
+const ALIVE: &[(&str, &str, &str)] = &[
+    (
+        "hopper_gemm",
+        "mbarrier.arrive.expect_tx.shared.b64 relaxed",
+        "the thread that expects bytes has written nothing that is read behind the barrier",
+    ),
+    (
+        "hopper_gemm",
+        "fence.proxy.async.shared::cta moved down",
+        "behind the barrier each thread that copies fences what all have written before it",
+    ),
+    (
+        "hopper_gemm_fp8",
+        "bar.warp.sync moved down",
+        "behind the wait for products the warp still meets before its first lane releases the stage",
+    ),
+    (
+        "hopper_gemm",
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 scope narrowed",
+        "all that was read of the stage was read by products, which the simulator orders by any arrival",
+    ),
+    (
+        "hopper_gemm_bf16",
+        "mbarrier.arrive.shared.b64 relaxed",
+        "all that was read of the stage was read by products, which the simulator orders by any arrival",
+    ),
+    (
+        "hopper_gemm_fp8",
+        "bar.warp.sync moved up",
+        "the scales have been loaded before it, too: only their products come behind it",
+    ),
+    (
+        "hopper_gemm_fp8_1d1d",
+        "mbarrier.try_wait.parity.shared.b64 deleted",
+        "an early look at the next stage: where it finds nothing, a wait follows",
+    ),
+    (
+        "hopper_gemm",
+        "barrier.cluster.wait.aligned deleted",
+        "the last wait keeps a CTA until its peer has released stages: schedules in which it ends first are rare",
+    ),
+];
 
 /// Mutants that are judged; `RORQUAL_MUTANTS` gives another number.
 const SAMPLE: usize = 60;
@@ -25,7 +66,9 @@ fn a_sample_of_the_mutants_is_caught() {
     println!("{} mutants: {:?}, equivalent {:?}", score.mutants(), score.caught, score.equivalent);
     assert!(score.contradictions.is_empty(), "caught though equivalent: {:?}", score.contradictions);
     assert!(score.mutants() >= SAMPLE, "only {} mutants", score.mutants());
-    let unknown = |name: &String| !ALIVE.iter().any(|(known, _)| name.contains(known));
+    let unknown = |name: &String| {
+        !ALIVE.iter().any(|(begin, change, _)| name.starts_with(begin) && name.ends_with(change))
+    };
     let alive: Vec<String> =
         score.alive.iter().map(|(mutant, _)| mutant.to_string()).filter(unknown).collect();
     assert!(alive.is_empty(), "alive:\n{}", alive.join("\n"));

@@ -92,7 +92,7 @@ impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
         let (consumers, is_cluster) = (tile.consumer_warpgroups(), tile.multicast.cluster() > 1);
         builder.when(builder.thread().equals(0), || memory.initialize());
         if is_cluster {
-            builder.sync_cluster();
+            builder.meet_cluster();
         } else {
             builder.sync_threads();
         }
@@ -111,7 +111,7 @@ impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
             (self.consume)();
         });
         if is_cluster {
-            builder.sync_cluster();
+            builder.meet_cluster();
         }
     }
 }

@@ -70,6 +70,7 @@ impl<'k> SharedMemory<'k> {
         let producers = if scales == [0, 0] { 1 } else { 1 + 32 };
         self.ring.initialize(producers, consumers * tile.multicast.cluster());
         self.tiles.ring.initialize(1, 1 + consumers);
+        self.a.builder().fence_mbarrier_init();
     }
 
     /// A warp of the consumers releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since
