@@ -191,6 +191,7 @@ impl fmt::Display for Extent {
             Self::Sum(a, b) => write!(f, "({a} + {b})"),
             Self::Minimum(a, b) => write!(f, "min({a}, {b})"),
             Self::PerMultiprocessor(ctas) => write!(f, "{ctas} * multiprocessors"),
+            Self::Clusters(1) => f.write_str("multiprocessors"),
             Self::Clusters(ctas) => write!(f, "multiprocessors / {ctas}"),
         }
     }

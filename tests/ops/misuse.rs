@@ -165,7 +165,7 @@ fn a_plan_says_what_was_chosen_and_why() {
     let plan = Dense::<bf16>::plan(&device, &DenseSpec::new(24, 40)).expect("a plan");
     let text = plan.to_string();
     let [few, many] = text.split('\n').collect::<Vec<_>>().try_into().expect("two kernels");
-    assert!(few.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t64x8_s8_sm90a, "), "{few}");
+    assert!(few.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t64x8_s16_sm90a, "), "{few}");
     assert!(few.ends_with("; for up to 64 rows"), "{few}");
     assert!(
         many.starts_with("gemm::Dense: hopper_gemm_bf16_n24_k40_t") && many.ends_with("; for more rows"),

@@ -19,8 +19,7 @@
 //! time      launch + (SM^16 + memory^16)^(1/16)
 //! ```
 //!
-//! The choice is the shortest time. Tiles within 1 % of it are equally good, and the choice among them goes, as long as
-//! there is more than one, to
+//! The choice is the shortest time; among tiles within 1 % of it, as long as there is more than one,
 //!
 //! 1. the least waste, in steps of 5 %: products of rows and columns that D does not have, and of idle multiprocessors;
 //! 2. the fewest waves: where memory bounds, the most time to spare;
@@ -29,10 +28,9 @@
 //! 5. fewer rows, then fewer columns.
 //!
 //! # What the model does not see
-//! Copies are taken to be in time: the number of stages changes nothing, a tile gets as many as fit. A warpgroup is
-//! taken to spill no registers, and a tile's output to leave while the next tile is multiplied. Left out are that the
-//! CTAs of a cluster wait for each other, the order of tiles, what L2 keeps, and power other than that of tensor cores.
-//! Between different tiles, predicted differences below 7 % mean little; they decide because something must.
+//! Copies are taken to be in time, and warpgroups to spill no registers. Left out are that the CTAs of a cluster wait for
+//! each other, the order of tiles, what L2 keeps, and power other than that of tensor cores. Between different tiles,
+//! predicted differences below 7 % mean little; they decide because something must.
 
 use crate::gemm::hopper::SPAN;
 use crate::gemm::hopper::tile::{Format, K_BYTES, MOST_STAGES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
@@ -419,8 +417,7 @@ impl Estimate {
     }
 }
 
-/// Clocks of a tile outside of its blocks. The last piece of staged output leaves while the next tile is multiplied; what
-/// is stored from registers does not.
+/// Clocks of a tile outside of its blocks. The last piece of staged output leaves while the next tile is multiplied.
 fn tile_ends(tile: &Tile, output: Output) -> f64 {
     let elements = f64::from(tile.m) * f64::from(tile.n);
     let stored = match output {
@@ -467,9 +464,8 @@ fn hides_latency(tile: &Tile, format: Format) -> bool {
 
 /// The tiles that a problem may get: each with as many stages as fit, but no tile of fewer than 3. If enough to hide the
 /// latency of copies, the most that divide the blocks of K: then a tile is whole rounds of the ring, and its addresses
-/// are literals. With 64 rows, columns
-/// go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or more, where both neighbours
-/// exist. Where columns of B are contiguous, a tile is whole copies of them, which go to one CTA.
+/// are literals. With 64 rows, columns go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or
+/// more, where both neighbours exist. Where columns of B are contiguous, a tile is whole copies of them, for one CTA.
 #[must_use]
 pub fn candidates(problem: &Problem) -> Vec<Tile> {
     let narrow = (8..=64).step_by(8).map(|n| (64, n));
