@@ -6,8 +6,8 @@
 //! out = bf16(y)                                         with `bf16`
 //! ```
 //!
-//! With `clamp`, gate and up are bounded by `limit` first, as [`Activation`] says. A thread takes a run of 8 elements, 16 neighbouring lanes a block of 128. Rows from the row count on are not
-//! touched.
+//! With `clamp`, gate and up are bounded by `limit` first, as `activation.rs` says. A thread takes a run of 8 elements, 16
+//! neighbouring lanes a block of 128. Rows from the row count on are not touched.
 //!
 //! Source: Shazeer, GLU Variants Improve Transformer (2020). Oracle: the reference's `swiglu`, from which the
 //! exponential differs by 2^-21.
