@@ -82,10 +82,4 @@ impl Builder {
     pub fn wait_for_earlier_kernels(&self) {
         self.emit("griddepcontrol.wait", vec![]);
     }
-
-    /// Lets the kernel behind this one start, as far as it does not wait for this one to end.
-    #[track_caller]
-    pub fn let_next_kernel_start(&self) {
-        self.emit("griddepcontrol.launch_dependents", vec![]);
-    }
 }

@@ -45,7 +45,7 @@ const PIECE_BYTES: u32 = PRODUCT_ROWS * (2 * PIECE_COLUMNS + 16);
 /// Bytes of barriers and of the ring of tiles.
 pub(super) const CONTROL_BYTES: u32 = 1024;
 
-/// Scales of B in a stage: a tile of up to 192 columns meets at most three blocks of 128, and copies are of 16 bytes.
+/// Scales of B in a stage, at most: a tile has columns of one or two blocks of 128, and arrays start at chunks of 16 bytes.
 const B_SCALES_BYTES: u32 = 16;
 
 /// What is multiplied.
