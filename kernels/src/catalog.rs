@@ -26,7 +26,7 @@ use crate::quant::{Quantize1x128Spec, ScaleLayout};
 use crate::residual::ResidualSpec;
 use crate::rope::{Pairing, RopeSpec};
 use crate::sample::SampleSpec;
-use crate::tune::hopper::{HopperChoice, MOST_FEW_ROWS};
+use crate::tune::hopper::{HopperChoice, MOST_FEW_ROWS, fused_swiglu, weight_gradient};
 use crate::{ScaleFormat, ValueFormat};
 use rorqual_ptx::target::{Features, Target};
 
@@ -210,6 +210,9 @@ pub const MODELS: &[(&str, &ModelShape)] = &[
 pub const TARGETS: &[(&str, &str)] =
     &[("sm80", "sm_80"), ("sm89", "sm_89"), ("sm90", "sm_90a"), ("sm100", "sm_100"), ("sm120", "sm_120")];
 
+/// The target of the families for Hopper.
+const HOPPER: Target = Target { sm: 90, features: Features::Specific };
+
 /// A specialisation that ships.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -256,8 +259,7 @@ pub fn targets() -> impl Iterator<Item = Target> {
 }
 
 /// The specialisations that a network of this shape needs, each with what it is for; behind each portable product those
-/// that take its place on Hopper. A specialisation may come more than
-/// once; one of a size that 32 bits do not hold is there with the largest, which its rules refuse. The residual on its
+/// that take its place on Hopper, at the end what exists on Hopper alone. A specialisation may come more than once; one of a size that 32 bits do not hold is there with the largest, which its rules refuse. The residual on its
 /// own, `argmax` and `sample` are for networks of the caller's: that of this library adds in its norms and chooses tokens
 /// on the host.
 #[must_use]
@@ -274,7 +276,10 @@ pub fn specs_of(shape: &ModelShape) -> Vec<(AnySpec, String)> {
         let on_hopper = on_hopper.into_iter().map(|(spec, rows)| (spec, format!("{reason}, Hopper, {rows}")));
         std::iter::once((spec, reason.to_owned())).chain(on_hopper.collect::<Vec<_>>())
     };
-    specs.into_iter().flat_map(with_hopper).collect()
+    let mut specs: Vec<_> = specs.into_iter().flat_map(with_hopper).collect();
+    specs.extend(fused_swiglus(shape));
+    specs.extend(weight_gradients(shape));
+    specs
 }
 
 /// What serves a portable product on Hopper, each with the rows that it is for; nothing for all else.
@@ -284,8 +289,7 @@ fn on_hopper(spec: &AnySpec) -> Vec<(AnySpec, String)> {
         AnySpec::Bf16Gemm(spec) => (Format::Bf16, spec),
         _ => return vec![],
     };
-    let hopper = Target { sm: 90, features: Features::Specific };
-    match HopperChoice::new(format, spec, hopper) {
+    match HopperChoice::new(format, spec, HOPPER) {
         Err(_) => vec![],
         Ok(choice) if choice.is_one() => vec![(choice.any(&choice.few), "any number of rows".to_owned())],
         Ok(choice) => vec![
@@ -293,6 +297,40 @@ fn on_hopper(spec: &AnySpec) -> Vec<(AnySpec, String)> {
             (choice.any(&choice.many), "more rows".to_owned()),
         ],
     }
+}
+
+/// Gate, up and their activation in one kernel of Hopper, where the network has FP8 weights and there is one.
+fn fused_swiglus(shape: &ModelShape) -> Vec<(AnySpec, String)> {
+    let Some(format) = shape.fp8 else { return vec![] };
+    let mut networks = Vec::new();
+    networks.extend(shape.intermediate.map(|inter| (inter, Grouping::Dense, "dense network")));
+    if let Some(ExpertShape { routed, shared, intermediate, .. }) = shape.experts {
+        networks.push((intermediate, Grouping::Prefix { groups: routed }, "routed experts"));
+        if shared > 0 {
+            networks.push((shared.saturating_mul(intermediate), Grouping::Dense, "shared experts"));
+        }
+    }
+    let fused = |(inter, grouping, name)| {
+        let spec = fused_swiglu(inter, shape.hidden, grouping, format, HOPPER).ok()?;
+        let reason =
+            format!("gate, up and activation of the {name}, Hopper, more than {MOST_FEW_ROWS} rows of each");
+        Some((AnySpec::HopperFp8Swiglu(spec), reason))
+    };
+    networks.into_iter().filter_map(fused).collect()
+}
+
+/// The gradients of the FP8 weights, on Hopper.
+fn weight_gradients(shape: &ModelShape) -> Vec<(AnySpec, String)> {
+    let gradient = |(spec, reason): (AnySpec, &str)| {
+        let AnySpec::Fp8Gemm(GemmSpec { n, k, grouping, .. }) = spec else { return None };
+        let groups = match grouping {
+            Grouping::Prefix { groups } => Some(groups),
+            _ => None,
+        };
+        let spec = weight_gradient(n, k, groups, HOPPER).ok()?;
+        Some((AnySpec::HopperWeightGradient(spec), format!("gradient of the weight: {reason}, Hopper")))
+    };
+    products(shape).into_iter().filter_map(gradient).collect()
 }
 
 fn norms(shape: &ModelShape) -> Vec<(AnySpec, &'static str)> {

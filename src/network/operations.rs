@@ -12,12 +12,12 @@ use rorqual_kernels::ValueFormat;
 use rorqual_kernels::copy::{CopyRows, CopyRowsArguments, CopyRowsSpec};
 use rorqual_kernels::device_error::DeviceFlags;
 use rorqual_kernels::embedding::{Embedding, EmbeddingArguments, EmbeddingSpec};
-use rorqual_kernels::gemm::hopper::Format;
+use rorqual_kernels::gemm::hopper::{Format, HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 use rorqual_kernels::gemm::{GemmSpec, Grouping, Output};
 use rorqual_kernels::moe::swiglu::{Swiglu, SwigluArguments, SwigluSpec};
 use rorqual_kernels::norm::{RmsNorm, RmsNormArguments, RmsNormSpec};
 use rorqual_kernels::quant::{Quantize1x128, Quantize1x128Arguments, Quantize1x128Spec, ScaleLayout};
-use rorqual_kernels::tune::hopper::HopperChoice;
+use rorqual_kernels::tune::hopper::{HopperChoice, fused_swiglu, fuses};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -285,6 +285,9 @@ impl Operations {
         offsets: Option<&Buffer<u32>>,
     ) -> Result<Activation> {
         let (rows, inter) = (x.rows, projections.inter);
+        if let Some((spec, projection)) = self.fused(rows, projections, down, offsets.is_some()) {
+            return self.fused_swiglu(x, &spec, projection, offsets);
+        }
         let mut gate_up = self.allocate(rows * 2 * inter)?;
         for (part, first) in &projections.parts {
             let to = Destination { buffer: &mut gate_up, pitch: 2 * inter, first: *first };
@@ -318,6 +321,68 @@ impl Operations {
         self.executor.launch::<Swiglu>(&spec, &arguments, &uses)?;
         drop(uses);
         Ok(Activation { rows, width: inter, bf16: out, fp8: quantized })
+    }
+
+    /// The kernel of Hopper for projections and activation at once, where the device and the widths have one and there are
+    /// rows enough, and the weight it takes. It has the bits of the launches that it takes the place of.
+    fn fused<'a>(
+        &self,
+        rows: usize,
+        projections: &'a GateUp,
+        down: &Linear,
+        is_grouped: bool,
+    ) -> Option<(HopperSwigluSpec, &'a Linear)> {
+        let [(weight, _)] = projections.parts.as_slice() else { return None };
+        if !weight.is_fp8() || !down.is_fp8() {
+            return None;
+        }
+        let grouping =
+            if is_grouped { Grouping::Prefix { groups: weight.groups as u32 } } else { Grouping::Dense };
+        let (inter, k, target) = (projections.inter as u32, weight.k as u32, self.executor.target());
+        let spec = fused_swiglu(inter, k, grouping, self.scale, target).ok()?;
+        fuses(&spec, rows as u32).then_some((spec, weight))
+    }
+
+    /// `silu(gate) * up` of the projections of `x`, quantised, by one kernel.
+    fn fused_swiglu(
+        &self,
+        x: &mut Activation,
+        spec: &HopperSwigluSpec,
+        weight: &Linear,
+        offsets: Option<&Buffer<u32>>,
+    ) -> Result<Activation> {
+        self.quantize(x)?;
+        let (Stored::Fp8 { codes: b, scales: b_scales }, Some((a, a_scales))) = (&weight.stored, &x.fp8)
+        else {
+            return Err(Error::MixedWeights);
+        };
+        let (rows, inter) = (x.rows, spec.inter as usize);
+        let (mut codes, mut scales) = self.quantized(rows, inter)?;
+        let mut error = self.error();
+        let arguments = HopperFp8SwigluArguments {
+            a: spec.a_map(a.address(), rows as u32),
+            b: spec.b_map(b.address()),
+            a_scales: a_scales.address(),
+            a_scale_pitch: 0,
+            b_scales: b_scales.address(),
+            row_weights: 0,
+            codes: codes.address(),
+            scales: scales.address(),
+            scale_pitch: 0,
+            groups: offsets.map_or(0, Buffer::address),
+            error: error.address(),
+            rows: rows as u32,
+            limit: 0.0,
+            alpha: 0.0,
+            beta: 0.0,
+        };
+        let mut uses = vec![a.reads(), a_scales.reads(), b.reads(), b_scales.reads()];
+        uses.extend([codes.writes(), scales.writes(), error.writes()]);
+        uses.extend(offsets.map(Buffer::reads));
+        self.executor.launch::<HopperFp8Swiglu>(spec, &arguments, &uses)?;
+        drop(uses);
+        drop(error);
+        Ok(Activation { rows, width: inter, bf16: self.allocate(0)?, fp8: Some((codes, scales)) })
     }
 
     /// Copies `rows` rows of `width` elements from one pitch to another.

@@ -4,13 +4,18 @@
 //! [`choose`](sm90::choose) finds for 64 rows and for 4096. Products in groups get a single one, which handles groups of
 //! few rows by itself. A row has the same bits in all of them, so that the number of rows may decide at each launch.
 //!
+//! [`fused_swiglu`] has gate, up and their activation in one kernel, [`weight_gradient`] the gradient of a weight.
+//!
 //! `choices.txt` has the tiles of everything that ships, to show what a change of the model changes.
 
 use super::sm90::{self, Problem, Weights};
-use crate::gemm::hopper::{Format, Groups, HopperBf16Gemm, HopperFp8Gemm, HopperGemmSpec, Multicast, Tile};
-use crate::gemm::{GemmSpec, Grouping};
+use crate::gemm::hopper::{
+    Format, Groups, HopperBf16Gemm, HopperFp8Gemm, HopperFp8Swiglu, HopperGemmSpec, HopperSwigluSpec,
+    HopperWeightGradient, HopperWeightGradientSpec, Multicast, Tile,
+};
+use crate::gemm::{GemmSpec, Grouping, Order, Output};
 use crate::targets::Targets;
-use crate::{AnySpec, Family, Registered};
+use crate::{AnySpec, Family, Registered, ScaleFormat};
 use rorqual_ptx::target::Target;
 
 /// Rows up to which a dense or batched product has few.
@@ -24,6 +29,9 @@ const ROWS_OF_GROUPS: u32 = 32768;
 
 /// Multiprocessors of an H100 SXM. Kernels are the same for every chip of the architecture.
 const MULTIPROCESSORS: u32 = 132;
+
+/// Tokens that are expected of the gradient of a weight that all of them have met.
+const MANY_TOKENS: u32 = MANY_ROWS;
 
 /// A tile that suits every product: what the rules still refuse is for other reasons.
 const PLAIN: Tile = Tile { m: 128, n: 64, stages: 3, multicast: Multicast::None };
@@ -46,9 +54,7 @@ impl HopperChoice {
     ///
     /// Why there are none, in words: the target, or the first rule of the family that is broken.
     pub fn new(format: Format, spec: &GemmSpec, target: Target) -> Result<Self, String> {
-        if !Targets::Hopper.serve(target) {
-            return Err(format!("the target is {target}, expected {}", Targets::Hopper));
-        }
+        serves(target)?;
         let &GemmSpec { n, k, output, grouping, b_order, a_pitch, b_pitch, d_pitch } = spec;
         let plain = HopperGemmSpec {
             output,
@@ -104,6 +110,78 @@ impl HopperChoice {
     }
 }
 
+/// The kernel for gate, up and their activation, without a clamp, and its quantisation at once; scales are row-major, rows
+/// have no gaps. It has the bits of a product and `moe_swiglu` behind each other; [`fuses`] says for how many rows it is
+/// meant.
+///
+/// # Errors
+///
+/// Why there is none, in words: the target, or the first rule of the family that is broken.
+pub fn fused_swiglu(
+    inter: u32,
+    k: u32,
+    grouping: Grouping,
+    scale_format: ScaleFormat,
+    target: Target,
+) -> Result<HopperSwigluSpec, String> {
+    serves(target)?;
+    let grouping = Groups::from(grouping);
+    let spec = HopperSwigluSpec { grouping, scale_format, ..HopperSwigluSpec::new(inter, k) };
+    HopperFp8Swiglu::check(&spec).map(|()| spec)
+}
+
+/// Whether there are so many rows, of all groups together, that the fused kernel's tiles of 128 rows fill: more than half a
+/// tile for each group.
+#[must_use]
+pub fn fuses(spec: &HopperSwigluSpec, rows: u32) -> bool {
+    rows / spec.grouping.weights().max(1) > MOST_FEW_ROWS
+}
+
+/// The kernel for the gradient `[m, n]` of a weight, or of each of `groups` weights among which tokens are expected to be
+/// shared out evenly.
+///
+/// # Errors
+///
+/// Why there is none, in words: the target, or the first rule of the family that is broken.
+pub fn weight_gradient(
+    m: u32,
+    n: u32,
+    groups: Option<u32>,
+    target: Target,
+) -> Result<HopperWeightGradientSpec, String> {
+    serves(target)?;
+    let with_tile = |tile| HopperWeightGradientSpec { groups, ..HopperWeightGradientSpec::new(m, n, tile) };
+    let plain = with_tile(PLAIN);
+    HopperWeightGradient::check(&plain)?;
+    let (weights, tokens) = match groups {
+        None => (Weights::Dense, MANY_TOKENS),
+        Some(groups) => (Weights::Batches(groups), ROWS_OF_GROUPS / groups),
+    };
+    let problem = Problem {
+        format: Format::Fp8,
+        rows: m.saturating_mul(groups.unwrap_or(1)),
+        n,
+        k: tokens,
+        weights,
+        b_order: Order::OutputMajor,
+        output: Output::F32,
+        multiprocessors: MULTIPROCESSORS,
+    };
+    // These tiles have scales of columns too, for which there may be a stage less, and registers for fewer columns.
+    let considered = sm90::choose(&problem).considered.into_iter().map(|estimate| estimate.tile);
+    let mut specs = considered.flat_map(|tile| {
+        let shallower = [tile.stages, tile.stages - 1].map(|stages| Tile { stages, ..tile });
+        shallower.into_iter().map(&with_tile)
+    });
+    Ok(specs.find(|spec| HopperWeightGradient::check(spec).is_ok()).unwrap_or(plain))
+}
+
+/// That there are kernels of Hopper for a target.
+fn serves(target: Target) -> Result<(), String> {
+    let expected = Targets::Hopper;
+    if expected.serve(target) { Ok(()) } else { Err(format!("the target is {target}, expected {expected}")) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +205,13 @@ mod tests {
                 let (format, spec) = match spec {
                     AnySpec::Fp8Gemm(spec) => (Format::Fp8, spec),
                     AnySpec::Bf16Gemm(spec) => (Format::Bf16, spec),
+                    AnySpec::HopperWeightGradient(spec) => {
+                        let HopperWeightGradientSpec { m, n, groups, tile, .. } = spec;
+                        let problem = format!("1d1d {m} x {n} x {}", groups.unwrap_or(1));
+                        writeln!(text, "  {problem:<24} {:<32} {reason}", tile.name())
+                            .expect("a string grows");
+                        continue;
+                    }
                     _ => continue,
                 };
                 let choice = HopperChoice::new(format, &spec, hopper()).expect("a product of Hopper");
@@ -163,6 +248,26 @@ mod tests {
             refused(Format::Fp8, GemmSpec { b_order: Order::InputMajor, ..spec }, "sm_90a"),
             "`b_order` is InputMajor, expected OutputMajor for fp8"
         );
+        let fused = |inter, target: &str| {
+            let target = target.parse().expect("a target");
+            fused_swiglu(inter, 512, Grouping::Dense, ScaleFormat::F32, target).expect_err("no kernel")
+        };
+        assert_eq!(fused(256, "sm_80"), "the target is sm_80, expected sm_90a");
+        assert_eq!(
+            fused(200, "sm_90a"),
+            "`inter` is 200, expected a multiple of 128 from 128 to 8388608; hopper_gemm_fp8 and moe_swiglu serve other widths"
+        );
+        let gradient = weight_gradient(64, 64, Some(0), hopper()).expect_err("no gradient");
+        assert_eq!(gradient, "`groups` is 0, expected 1 to 65535");
+    }
+
+    #[test]
+    fn rows_are_fused_where_they_fill_more_than_half_of_each_tile() {
+        let spec = |grouping| fused_swiglu(256, 512, grouping, ScaleFormat::F32, hopper()).expect("a kernel");
+        let dense = spec(Grouping::Dense);
+        assert_eq!([0, 64, 65].map(|rows| fuses(&dense, rows)), [false, false, true]);
+        let grouped = spec(Grouping::Prefix { groups: 8 });
+        assert_eq!([65, 8 * 64 + 7, 8 * 65].map(|rows| fuses(&grouped, rows)), [false, false, true]);
     }
 
     fn specs() -> impl Strategy<Value = (Format, GemmSpec)> {
@@ -193,6 +298,15 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_chosen_for_a_gradient_obeys_the_rules(
+            [m, n] in [1..40_000_u32, 1..40_000],
+            groups in proptest::option::of(1..300_u32),
+        ) {
+            let spec = weight_gradient(m, n, groups, hopper()).expect("a gradient");
+            prop_assert_eq!(HopperWeightGradient::check(&spec), Ok(()));
+        }
 
         #[test]
         fn what_is_chosen_obeys_the_rules((format, spec) in specs()) {
