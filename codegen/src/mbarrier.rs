@@ -81,14 +81,16 @@ impl<'k> Mbarrier<'k> {
         self.address.builder().emit("mbarrier.arrive.expect_tx.shared.b64", operands);
     }
 
-    /// Arrives at the barrier at the same place in the CTA of this rank of the cluster.
+    /// Arrives at the barrier at the same place in the CTA of this rank of the cluster, to give back what has been read:
+    /// reads that have completed need no fence. What this thread has written, threads of other CTAs do not see by this: a
+    /// release to the whole cluster would be a fence of the whole device's memory in machine code, for every stage.
     #[track_caller]
     pub fn arrive_remote(self, rank: Value<'k, u32>) {
         let builder = self.address.builder();
         let own = Operand::Register(self.address.address().in_register());
         let remote: Value<'_, u32> = builder.compute("mapa.shared::cluster.u32", &[own, rank.operand()]);
         let remote = Operand::at(remote.in_register(), 0);
-        builder.emit("mbarrier.arrive.release.cluster.shared::cluster.b64", vec![Operand::Sink, remote]);
+        builder.emit("mbarrier.arrive.shared::cluster.b64", vec![Operand::Sink, remote]);
     }
 
     /// Waits until the phase of this parity, 0 or 1, is over. The first phase has parity 0; for a barrier that is new,
