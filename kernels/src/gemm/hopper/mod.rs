@@ -56,12 +56,26 @@ pub use weight_gradient::{HopperWeightGradient, HopperWeightGradientArguments, H
 
 pub(crate) use plan::SPAN;
 use plan::{Arguments, Plan};
-use rorqual_codegen::Builder;
+use rorqual_codegen::contract::Extent;
+use rorqual_codegen::{Builder, Header};
+use rorqual_ptx::target::Target;
 use schedule::Scheduler;
 use shared_memory::SharedMemory;
+use std::fmt::Debug;
 
 /// Registers of a thread of the producer warpgroup, and of a consumer where there are two warpgroups of them.
 const REGISTERS: (u32, u32) = (24, 240);
+
+/// What is known of a kernel whose clusters share out so many [units](Tile::unit).
+fn header(name: String, spec: &impl Debug, target: Target, tile: &Tile, units: Extent) -> Header {
+    let header = Header::new(name, spec, target, tile.threads());
+    let cluster = tile.multicast.cluster();
+    let grid = units.at_most(Extent::Clusters(cluster)).times(cluster);
+    // What a thread may have at the start, when the registers are shared out evenly among three warpgroups.
+    let registers = (tile.consumer_warpgroups() > 1).then_some(168);
+    let cluster = (cluster > 1).then_some([cluster, 1, 1]);
+    Header { registers, cluster, ..header.grid(grid, 1, 1).dependent_launch() }
+}
 
 /// Writes the kernel of a plan.
 #[track_caller]

@@ -3,6 +3,7 @@
 use super::epilogue::Product;
 use super::gated::{Activated, Gated};
 use super::grouping::Groups;
+use super::header;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
 use super::shared_memory::Contents;
 use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
@@ -75,51 +76,24 @@ pub(super) enum Results<'k> {
 impl Plan {
     pub(super) fn header(&self, name: String, spec: &impl std::fmt::Debug, target: Target) -> Header {
         let rows = Extent::argument("rows");
-        let columns = self.unit_columns_count();
+        let columns = self.column_units();
+        let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
+        let [unit_rows, _] = self.tile.unit();
+        let below = rows.clone().ceil_divide(unit_rows);
         let units = match self.grouping {
-            Groups::Dense => rows.ceil_divide(self.unit_rows()).times(columns),
-            Groups::Batched { batches, .. } => {
-                rows.ceil_divide(self.unit_rows()).times(columns).times(batches)
-            }
-            Groups::Masked { groups } => {
-                let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
-                rows.ceil_divide(self.unit_rows()).times(columns.max(few)).times(groups)
-            }
+            Groups::Dense | Groups::Indexed { .. } => below.times(columns),
+            Groups::Batched { batches, .. } => below.times(columns).times(batches),
+            Groups::Masked { groups } => below.times(columns.max(few)).times(groups),
             // A group that is not empty begins at most one tile more than its rows fill.
-            Groups::Prefix { groups } => {
-                let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
-                let tiles = rows.clone().ceil_divide(self.unit_rows()).plus(rows.at_most(groups));
-                tiles.times(columns.max(few))
-            }
-            Groups::Indexed { .. } => rows.ceil_divide(self.tile.m).times(columns),
+            Groups::Prefix { groups } => below.plus(rows.at_most(groups)).times(columns.max(few)),
         };
-        let header = Header::new(name, spec, target, self.tile.threads());
-        let cluster = self.tile.multicast.cluster();
-        let grid = units.at_most(Extent::Clusters(cluster)).times(cluster);
-        // What a thread may have at the start, when the registers are shared out evenly among three warpgroups.
-        let registers = (self.tile.consumer_warpgroups() > 1).then_some(168);
-        let cluster = (cluster > 1).then_some([cluster, 1, 1]);
-        Header { registers, cluster, ..header.grid(grid, 1, 1).dependent_launch() }
-    }
-
-    /// Rows of the tiles of a cluster.
-    pub(super) const fn unit_rows(&self) -> u32 {
-        if matches!(self.tile.multicast, Multicast::B) { 2 * self.tile.m } else { self.tile.m }
-    }
-
-    /// Columns of the tiles of a cluster.
-    pub(super) const fn unit_columns(&self) -> u32 {
-        if matches!(self.tile.multicast, Multicast::A) { 2 * self.tile.n } else { self.tile.n }
+        header(name, spec, target, &self.tile, units)
     }
 
     /// Clusters beside each other.
-    pub(super) const fn unit_columns_count(&self) -> u32 {
-        self.n.div_ceil(self.unit_columns())
-    }
-
-    /// Tiles beside each other.
-    pub(super) const fn column_tiles(&self) -> u32 {
-        self.n.div_ceil(self.tile.n)
+    pub(super) const fn column_units(&self) -> u32 {
+        let [_, columns] = self.tile.unit();
+        self.n.div_ceil(columns)
     }
 
     /// Elements of K in a stage.
@@ -207,7 +181,7 @@ impl Plan {
 
     /// Tensor maps of A for usual tiles and for those of few rows, with `rows` as the kernel gets it.
     pub(super) fn a_maps(&self, address: u64, rows: u32) -> [TensorMap; 2] {
-        let share = if matches!(self.tile.multicast, Multicast::A) { self.tile.m / 2 } else { self.tile.m };
+        let [share, _] = self.tile.fetched();
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
             let (k, pitch) = (u64::from(self.k), u64::from(self.a_pitch));
@@ -241,11 +215,8 @@ impl Plan {
 
     /// Tensor maps of B for usual tiles and for those of few rows.
     pub(super) fn b_maps(&self, address: u64) -> [TensorMap; 2] {
-        let share = match (self.b_order, self.tile.multicast) {
-            (Order::InputMajor, _) => SPAN,
-            (Order::OutputMajor, Multicast::B) => self.tile.n / 2,
-            (Order::OutputMajor, _) => self.tile.n,
-        };
+        let [_, rows] = self.tile.fetched();
+        let share = if self.b_order == Order::OutputMajor { rows } else { SPAN };
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
             let (k, n, pitch) = (u64::from(self.k), u64::from(self.n), u64::from(self.b_pitch));

@@ -12,7 +12,7 @@
 use super::grouping::Groups;
 use super::plan::{Arguments, Plan};
 use super::shared_memory::{Record, TileCursor};
-use super::tile::Multicast;
+use super::tile::{self, Multicast};
 use crate::device_error::GROUPS;
 use rorqual_codegen::pointer::{Global, Pointer};
 use rorqual_codegen::warp::inclusive_sum;
@@ -77,28 +77,63 @@ struct Rows<'k> {
     count: Value<'k, u32>,
 }
 
+/// The [units](tile::Tile::unit) that a CTA works on, and its tile of each.
+#[derive(Clone, Copy)]
+pub(super) struct Turns<'k> {
+    tile: tile::Tile,
+    /// The number of the first one.
+    pub(super) first: Value<'k, u32>,
+    /// From one to the next.
+    pub(super) step: Value<'k, u32>,
+    /// The CTA's place in its cluster.
+    rank: Value<'k, u32>,
+}
+
+impl<'k> Turns<'k> {
+    #[track_caller]
+    pub(super) fn new(builder: &'k Builder, tile: tile::Tile) -> Self {
+        let (cta, ctas) = (builder.cta(0), builder.ctas(0));
+        let (first, step, rank) = match tile.multicast {
+            Multicast::None => (cta, ctas, builder.constant(0)),
+            Multicast::A | Multicast::B => (cta >> 1, ctas >> 1, cta & 1),
+        };
+        Self { tile, first, step, rank }
+    }
+
+    /// Where the CTA's tile of a unit begins, row and column, by the unit's number among `row_units` by `column_units`.
+    #[track_caller]
+    pub(super) fn start(
+        &self,
+        number: Value<'k, u32>,
+        row_units: Value<'k, u32>,
+        column_units: u32,
+    ) -> (Value<'k, u32>, Value<'k, u32>) {
+        let (row, column) = place(number, row_units, column_units);
+        let [rows, columns] = self.tile.unit();
+        let (row, column) = (row * rows, column * columns);
+        match self.tile.multicast {
+            Multicast::None => (row, column),
+            Multicast::A => (row, self.rank.multiply_add(self.tile.n, column)),
+            Multicast::B => (self.rank.multiply_add(self.tile.m, row), column),
+        }
+    }
+}
+
 /// The scheduler of a CTA.
 pub(super) struct Scheduler<'a, 'k> {
     builder: &'k Builder,
     plan: &'a Plan,
     tiles: TileCursor<'k>,
-    /// The next tile of this CTA.
+    turns: Turns<'k>,
+    /// The next unit of this CTA.
     next: Variable<'k, u32>,
-    /// From one tile of a CTA to the next.
-    step: Value<'k, u32>,
-    /// The CTA's place in its cluster.
-    rank: Value<'k, u32>,
 }
 
 impl<'a, 'k> Scheduler<'a, 'k> {
     #[track_caller]
     pub(super) fn new(builder: &'k Builder, plan: &'a Plan, tiles: TileCursor<'k>) -> Self {
-        let (cta, ctas) = (builder.cta(0), builder.ctas(0));
-        let (next, step, rank) = match plan.tile.multicast {
-            Multicast::None => (cta, ctas, builder.constant(0)),
-            Multicast::A | Multicast::B => (cta >> 1, ctas >> 1, cta & 1),
-        };
-        Self { builder, plan, tiles, next: next.variable(), step, rank }
+        let turns = Turns::new(builder, plan.tile);
+        Self { builder, plan, tiles, turns, next: turns.first.variable() }
     }
 
     /// What the scheduling warp does.
@@ -187,13 +222,13 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         rows: Value<'k, u32>,
     ) {
         let (builder, plan) = (self.builder, self.plan);
-        let columns = plan.column_tiles();
+        let columns = plan.column_units();
         let blocks = rows.ceil_divide(plan.tile.m);
         let next = self.next;
         builder.repeat_while(
             || next.peek().less(blocks * columns),
             || {
-                let (block, column) = place(next.peek(), blocks, plan.unit_columns_count());
+                let (block, column) = place(next.peek(), blocks, columns);
                 let start = block * plan.tile.m;
                 let end = (start + plan.tile.m).min(rows);
                 let first = start.variable();
@@ -209,7 +244,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
                         first.set(run_end);
                     },
                 );
-                next.add(self.step);
+                next.add(self.turns.step);
             },
         );
     }
@@ -257,10 +292,17 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         builder.when_else(run.count.at_most(FEW_ROWS), few, whole);
     }
 
-    /// Tiles of rows, those that a cluster has side by side counted as one.
+    /// Units of rows that lie below each other.
+    #[track_caller]
+    fn row_units(&self, rows: Rows<'k>) -> Value<'k, u32> {
+        let [unit_rows, _] = self.plan.tile.unit();
+        rows.count.ceil_divide(unit_rows)
+    }
+
+    /// Units of rows, tiles of few of them counted as such.
     #[track_caller]
     fn units(&self, rows: Rows<'k>) -> Value<'k, u32> {
-        let many = rows.count.ceil_divide(self.plan.unit_rows()) * self.plan.unit_columns_count();
+        let many = self.row_units(rows) * self.plan.column_units();
         if !self.plan.swaps_few_rows() {
             return many;
         }
@@ -284,14 +326,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
             || {
                 let (rows, unit) = find(next.get());
                 let many = || {
-                    let (m, n) =
-                        place(unit, rows.count.ceil_divide(plan.unit_rows()), plan.unit_columns_count());
-                    let (mut skipped, mut column) = (m * plan.unit_rows(), n * plan.unit_columns());
-                    match plan.tile.multicast {
-                        Multicast::None => {}
-                        Multicast::A => column = self.rank.multiply_add(plan.tile.n, column),
-                        Multicast::B => skipped = self.rank.multiply_add(plan.tile.m, skipped),
-                    }
+                    let (skipped, column) = self.turns.start(unit, self.row_units(rows), plan.column_units());
                     // The second tile of a cluster may lie behind the last row.
                     let left = rows.count - skipped.min(rows.count);
                     self.announce(rows.group << KIND_BITS, [rows.first + skipped, left, column]);
@@ -304,7 +339,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
                 } else {
                     many();
                 }
-                next.add(self.step);
+                next.add(self.turns.step);
             },
         );
     }
@@ -317,7 +352,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
 
 /// Row and column of a tile by its number, among `row_tiles` by `column_tiles`.
 #[track_caller]
-pub(super) fn place<'k>(
+fn place<'k>(
     number: Value<'k, u32>,
     row_tiles: Value<'k, u32>,
     column_tiles: u32,

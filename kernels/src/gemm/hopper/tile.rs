@@ -113,20 +113,30 @@ impl Tile {
     ///
     /// If not: what it has, and what was expected.
     pub fn check(&self, format: Format, output: Output) -> Result<(), String> {
-        let &Self { m, n, stages, multicast } = self;
-        require(matches!(m, 64 | 128 | 256), || format!("`m` is {m}, expected 64, 128 or 256"))?;
-        // Half of a shared operand is whole groups of 8 rows, in which its bytes are permuted.
-        let unit = if multicast == Multicast::B { 16 } else { 8 };
-        multiple("n", n, unit, Self::most_columns(m, format))?;
+        let &Self { m, n, multicast, .. } = self;
+        self.check_sizes(Self::most_columns(m, format), || self.shared_bytes(format, output))?;
         require(format == Format::Bf16 || n <= BLOCK + self.scale_run(), || {
             let run = self.scale_run();
             format!("`n` is {n}, whose largest power of two is {run}, expected at most {}", BLOCK + run)
         })?;
-        within("stages", stages, 2..=MOST_STAGES)?;
         require(m > 64 || multicast == Multicast::None, || {
             format!("`multicast` is {multicast:?}, expected None with 64 rows")
-        })?;
-        let bytes = self.shared_bytes(format, output);
+        })
+    }
+
+    /// That a family has tiles of these sizes, up to so many columns, and shared memory for them.
+    pub(super) fn check_sizes(
+        &self,
+        most_columns: u32,
+        shared_bytes: impl FnOnce() -> u32,
+    ) -> Result<(), String> {
+        let &Self { m, n, stages, multicast } = self;
+        require(matches!(m, 64 | 128 | 256), || format!("`m` is {m}, expected 64, 128 or 256"))?;
+        // Half of a shared operand is whole groups of 8 rows, in which its bytes are permuted.
+        let unit = if multicast == Multicast::B { 16 } else { 8 };
+        multiple("n", n, unit, most_columns)?;
+        within("stages", stages, 2..=MOST_STAGES)?;
+        let bytes = shared_bytes();
         require(bytes <= MOST_SHARED_BYTES, || {
             format!(
                 "`stages` is {stages}, which takes {bytes} bytes of shared memory, expected at most {MOST_SHARED_BYTES}"
@@ -155,6 +165,26 @@ impl Tile {
             Multicast::B => "_shareb",
         };
         format!("t{m}x{n}_s{stages}{shared}")
+    }
+
+    /// Rows and columns of a unit of work: the tiles of a cluster, which lie beside or below each other.
+    #[must_use]
+    pub const fn unit(&self) -> [u32; 2] {
+        match self.multicast {
+            Multicast::None => [self.m, self.n],
+            Multicast::A => [self.m, 2 * self.n],
+            Multicast::B => [2 * self.m, self.n],
+        }
+    }
+
+    /// Rows of A and of B that a CTA fetches for a stage: of what the CTAs of a cluster share, each brings half.
+    #[must_use]
+    pub const fn fetched(&self) -> [u32; 2] {
+        match self.multicast {
+            Multicast::None => [self.m, self.n],
+            Multicast::A => [self.m / 2, self.n],
+            Multicast::B => [self.m, self.n / 2],
+        }
     }
 
     /// Warpgroups that multiply.

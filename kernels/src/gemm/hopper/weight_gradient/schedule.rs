@@ -6,9 +6,8 @@
 //! offset, which every CTA looks for at the start.
 
 use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
-use crate::gemm::hopper::schedule::{place, report};
+use crate::gemm::hopper::schedule::{Turns, report};
 use crate::gemm::hopper::shared_memory::{Record, TileCursor};
-use crate::gemm::hopper::tile::Multicast;
 use rorqual_codegen::{Builder, Predicate, Value};
 
 /// A tile of D as the scheduler announces it.
@@ -53,22 +52,12 @@ pub(super) fn schedule<'k>(
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
     let zero = builder.constant(0);
-    let ([unit_rows, unit_columns], [rows, columns]) = (spec.unit(), spec.units());
+    let [rows, columns] = spec.units();
     let groups = spec.groups.map_or(builder.constant(1), |groups| good_groups(builder, groups, arguments));
-    let (cta, ctas) = (builder.cta(0), builder.ctas(0));
-    let (first, step, rank) = match spec.tile.multicast {
-        Multicast::None => (cta, ctas, zero),
-        Multicast::A | Multicast::B => (cta >> 1, ctas >> 1, cta & 1),
-    };
-    builder.for_each(first, groups * (rows * columns), step, |unit| {
+    let turns = Turns::new(builder, spec.tile);
+    builder.for_each(turns.first, groups * (rows * columns), turns.step, |unit| {
         let (group, unit) = (unit / (rows * columns), unit % (rows * columns));
-        let (row, column) = place(unit, builder.constant(rows), columns);
-        let (mut row, mut column) = (row * unit_rows, column * unit_columns);
-        match spec.tile.multicast {
-            Multicast::None => {}
-            Multicast::A => column = rank.multiply_add(spec.tile.n, column),
-            Multicast::B => row = rank.multiply_add(spec.tile.m, row),
-        }
+        let (row, column) = turns.start(unit, builder.constant(rows), columns);
         let (first_block, end) = match spec.groups {
             None => (zero, arguments.k_blocks),
             Some(_) => {

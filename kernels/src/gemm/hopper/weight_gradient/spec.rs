@@ -2,10 +2,12 @@
 
 use super::Tile;
 use crate::gemm::LARGEST;
+use crate::gemm::hopper::header;
 use crate::gemm::hopper::shared_memory::Contents;
-use crate::gemm::hopper::tile::{CONTROL_BYTES, K_BYTES, MOST_SHARED_BYTES, MOST_STAGES, Multicast};
+use crate::gemm::hopper::spec::pitch;
+use crate::gemm::hopper::tile::{CONTROL_BYTES, K_BYTES};
 use crate::quant::ScaleLayout;
-use crate::rule::{Rule, multiple, require, within};
+use crate::rule::{Rule, require, within};
 use rorqual_codegen::Header;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
 use rorqual_codegen::element::E4m3;
@@ -51,13 +53,13 @@ impl HopperWeightGradientSpec {
     /// tokens counts as zero.
     #[must_use]
     pub fn a_map(&self, address: u64, tokens: u32, pitch: u32) -> TensorMap {
-        self.map([self.m, self.box_rows()[0]], address, tokens, pitch)
+        self.map([self.m, self.tile.fetched()[0]], address, tokens, pitch)
     }
 
     /// The tensor map of B, `[n, tokens]`; otherwise as that of A.
     #[must_use]
     pub fn b_map(&self, address: u64, tokens: u32, pitch: u32) -> TensorMap {
-        self.map([self.n, self.box_rows()[1]], address, tokens, pitch)
+        self.map([self.n, self.tile.fetched()[1]], address, tokens, pitch)
     }
 
     fn map(&self, [rows, box_rows]: [u32; 2], address: u64, tokens: u32, pitch: u32) -> TensorMap {
@@ -65,29 +67,9 @@ impl HopperWeightGradientSpec {
         boxed.map(address, rows.into(), tokens.max(1).into(), pitch.max(16).into())
     }
 
-    /// Rows of A and of B that a CTA copies at once: of what the CTAs of a cluster share, each brings half.
-    const fn box_rows(&self) -> [u32; 2] {
-        let Tile { m, n, multicast, .. } = self.tile;
-        match multicast {
-            Multicast::None => [m, n],
-            Multicast::A => [m / 2, n],
-            Multicast::B => [m, n / 2],
-        }
-    }
-
-    /// Rows and columns of the tiles of a cluster, which lie beside or below each other.
-    pub(super) const fn unit(&self) -> [u32; 2] {
-        let Tile { m, n, multicast, .. } = self.tile;
-        match multicast {
-            Multicast::None => [m, n],
-            Multicast::A => [m, 2 * n],
-            Multicast::B => [2 * m, n],
-        }
-    }
-
-    /// How many of these are below and beside each other in a gradient.
+    /// How many units are below and beside each other in a gradient.
     pub(super) const fn units(&self) -> [u32; 2] {
-        let [rows, columns] = self.unit();
+        let [rows, columns] = self.tile.unit();
         [self.m.div_ceil(rows), self.n.div_ceil(columns)]
     }
 
@@ -110,15 +92,9 @@ impl HopperWeightGradientSpec {
     }
 
     pub(super) fn header(&self, family: &str, target: Target) -> Header {
-        let header = Header::new(self.name(family, target), self, target, self.tile.threads());
-        let cluster = self.tile.multicast.cluster();
         let [rows, columns] = self.units();
         let units = Extent::from(rows * columns * self.gradients());
-        let grid = units.at_most(Extent::Clusters(cluster)).times(cluster);
-        // What a thread may have at the start, when the registers are shared out evenly among three warpgroups.
-        let registers = (self.tile.consumer_warpgroups() > 1).then_some(168);
-        let cluster = (cluster > 1).then_some([cluster, 1, 1]);
-        Header { registers, cluster, ..header.grid(grid, 1, 1).dependent_launch() }
+        header(self.name(family, target), self, target, &self.tile, units)
     }
 
     /// The name of its kernel, of which no other specialisation has the like.
@@ -139,26 +115,12 @@ pub(super) const M: Rule<HopperWeightGradientSpec> = Rule::new("m", |spec| withi
 
 pub(super) const N: Rule<HopperWeightGradientSpec> = Rule::new("n", |spec| within("n", spec.n, 1..=LARGEST));
 
-pub(super) const D_PITCH: Rule<HopperWeightGradientSpec> = Rule::new("d_pitch", |spec| {
-    let HopperWeightGradientSpec { n, d_pitch, .. } = *spec;
-    require((n..=LARGEST).contains(&d_pitch) && d_pitch.is_multiple_of(4), || {
-        format!("`d_pitch` is {d_pitch}, expected a multiple of 4 from {n} (`n`) to {LARGEST}")
-    })
-});
+pub(super) const D_PITCH: Rule<HopperWeightGradientSpec> =
+    Rule::new("d_pitch", |spec| pitch("d_pitch", spec.d_pitch, ("n", spec.n), 4));
 
 pub(super) const TILE: Rule<HopperWeightGradientSpec> = Rule::new("tile", |spec| {
-    let Tile { m, n, stages, multicast } = spec.tile;
-    require(matches!(m, 64 | 128 | 256), || format!("`tile.m` is {m}, expected 64, 128 or 256"))?;
-    // Half of a shared operand is whole groups of 8 rows, in which its bytes are permuted.
-    let unit = if multicast == Multicast::B { 16 } else { 8 };
-    multiple("tile.n", n, unit, most_columns(m))?;
-    within("tile.stages", stages, 2..=MOST_STAGES)?;
-    let bytes = spec.shared_bytes();
-    require(bytes <= MOST_SHARED_BYTES, || {
-        format!(
-            "`tile.stages` is {stages}, which takes {bytes} bytes of shared memory, expected at most {MOST_SHARED_BYTES}"
-        )
-    })
+    let check = spec.tile.check_sizes(most_columns(spec.tile.m), || spec.shared_bytes());
+    check.map_err(|wrong| format!("`tile`: {wrong}"))
 });
 
 /// Rows of D, and tiles, are counted over all groups.
@@ -180,7 +142,7 @@ pub(super) const GROUPS: Rule<HopperWeightGradientSpec> = Rule::new("groups", |s
 mod tests {
     use super::*;
     use crate::Family;
-    use crate::gemm::hopper::HopperWeightGradient;
+    use crate::gemm::hopper::{HopperWeightGradient, Multicast};
 
     const TILE: Tile = Tile { m: 128, n: 128, stages: 6, multicast: Multicast::B };
 
@@ -196,11 +158,12 @@ mod tests {
         assert_eq!(wrong(|spec| spec.m = 0), "`m` is 0, expected 1 to 16777216");
         let pitch = "`d_pitch` is 7170, expected a multiple of 4 from 7168 (`n`) to 16777216";
         assert_eq!(wrong(|spec| spec.d_pitch = 7170), pitch);
-        assert_eq!(wrong(|spec| spec.tile.m = 192), "`tile.m` is 192, expected 64, 128 or 256");
-        let halves = "`tile.n` is 136, expected a multiple of 16 from 16 to 160";
+        assert_eq!(wrong(|spec| spec.tile.m = 192), "`tile`: `m` is 192, expected 64, 128 or 256");
+        let halves = "`tile`: `n` is 136, expected a multiple of 16 from 16 to 160";
         assert_eq!(wrong(|spec| spec.tile.n = 136), halves);
-        assert_eq!(wrong(|spec| spec.tile.stages = 1), "`tile.stages` is 1, expected 2 to 16");
-        let bytes = "`tile.stages` is 7, which takes 237568 bytes of shared memory, expected at most 232448";
+        assert_eq!(wrong(|spec| spec.tile.stages = 1), "`tile`: `stages` is 1, expected 2 to 16");
+        let bytes =
+            "`tile`: `stages` is 7, which takes 237568 bytes of shared memory, expected at most 232448";
         assert_eq!(wrong(|spec| spec.tile.stages = 7), bytes);
         assert_eq!(wrong(|spec| spec.groups = Some(0)), "`groups` is 0, expected 1 to 65535");
     }
