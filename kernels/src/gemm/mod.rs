@@ -39,6 +39,7 @@ pub mod tile;
 
 use crate::rule::{Rule, require, within};
 use crate::{BLOCK, Family};
+use hopper::Groups;
 use product::{Factors, Operands};
 use rorqual_codegen::contract::{Extent, In, InOut, Out};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -131,6 +132,20 @@ pub struct Slices {
     pub stride: u32,
 }
 
+impl Slices {
+    /// That no element is of two of these slices of D, of `n` columns.
+    fn are_apart(self, batches: u32, n: u32, d_pitch: u32) -> Result<(), String> {
+        let [n, pitch, stride] = [n, d_pitch, self.stride].map(u64::from);
+        let are_side_by_side = stride >= n && u64::from(batches - 1) * stride + n <= pitch;
+        require(batches == 1 || are_side_by_side || stride >= pitch, || {
+            format!(
+                "`d.stride` is {stride}, expected {n} (`n`) or more with {batches} slices in {pitch} (`d_pitch`), or \
+                 {pitch} or more"
+            )
+        })
+    }
+}
+
 impl GemmSpec {
     /// A dense product with bf16 output and no gaps between rows.
     #[must_use]
@@ -151,15 +166,7 @@ impl GemmSpec {
         let Self { n, k, .. } = *self;
         let output = if self.output == Output::F32 { "_f32" } else { "" };
         let order = if self.b_order == Order::InputMajor { "_inputmajor" } else { "" };
-        let grouping = match self.grouping {
-            Grouping::Dense => String::new(),
-            Grouping::Prefix { groups } => format!("_prefix{groups}"),
-            Grouping::Masked { groups } => format!("_masked{groups}"),
-            Grouping::Batched { batches, a, b, d } => {
-                let slices = [a, b, d].map(|slices| format!("{}p{}", slices.stride, slices.first));
-                format!("_batched{batches}_a{}_b{}_d{}", slices[0], slices[1], slices[2])
-            }
-        };
+        let grouping = Groups::from(self.grouping).name();
         let dense = if self.b_order == Order::OutputMajor { [k, k, n] } else { [k, n, n] };
         let pitches = [self.a_pitch, self.b_pitch, self.d_pitch];
         let pitch = if pitches == dense {
@@ -292,14 +299,7 @@ const WEIGHTS: Rule<GemmSpec> = Rule::new("weights", |spec| match spec.grouping 
 /// No element of D is of two slices.
 const SLICES: Rule<GemmSpec> = Rule::new("slices", |spec| {
     let Grouping::Batched { batches, d, .. } = spec.grouping else { return Ok(()) };
-    let [n, pitch, stride] = [spec.n, spec.d_pitch, d.stride].map(u64::from);
-    let are_side_by_side = stride >= n && u64::from(batches - 1) * stride + n <= pitch;
-    require(batches == 1 || are_side_by_side || stride >= pitch, || {
-        format!(
-            "`d.stride` is {stride}, expected {n} (`n`) or more with {batches} slices in {pitch} (`d_pitch`), or \
-             {pitch} or more"
-        )
-    })
+    d.are_apart(batches, spec.n, spec.d_pitch)
 });
 
 /// Products of bf16; see the [module](self).

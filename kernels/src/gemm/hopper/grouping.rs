@@ -1,8 +1,8 @@
-//! Which weight a row of A meets.
+//! Which weight a row of A meets: [`Groups`] are what [`Grouping`] is for the portable products, and one way more.
 
 use crate::gemm::{Grouping, Slices};
 
-/// Which weight a row of A meets.
+/// Which weight a row of A meets: as [`Grouping`] has it, or [`Indexed`](Self::Indexed), which no portable product has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Groups {

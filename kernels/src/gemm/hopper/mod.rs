@@ -19,7 +19,7 @@
 //! | `schedule.rs` | which tile a CTA computes next |
 //! | `producer.rs`, `consumer.rs`, `epilogue.rs` | the roles, in the order of the data |
 //! | `shared_memory.rs` | what lies where, and the rings |
-//! | [`fp8`], [`bf16`] | the families |
+//! | [`product`] | the families |
 //! | [`swiglu`], `gated.rs` | the family that goes on to the activation of gated experts, and how |
 //! | [`weight_gradient`] | a family whose sums are over tokens, with roles of its own |
 //!
@@ -31,14 +31,13 @@
 //! Sources: DeepSeek-V3 report (arXiv 2412.19437), section 3.3; PTX ISA 9.7.17, 9.7.10.28. Oracle: as of
 //! [`gemm`](super).
 
-pub mod bf16;
 mod consumer;
 mod epilogue;
-pub mod fp8;
 mod gated;
 pub mod grouping;
 mod plan;
 mod producer;
+pub mod product;
 mod schedule;
 mod shared_memory;
 pub mod spec;
@@ -46,9 +45,8 @@ pub mod swiglu;
 pub mod tile;
 pub mod weight_gradient;
 
-pub use bf16::{HopperBf16Gemm, HopperBf16GemmArguments};
-pub use fp8::{HopperFp8Gemm, HopperFp8GemmArguments};
 pub use grouping::Groups;
+pub use product::{HopperBf16Gemm, HopperBf16GemmArguments, HopperFp8Gemm, HopperFp8GemmArguments};
 pub use spec::HopperGemmSpec;
 pub use swiglu::{HopperFp8Swiglu, HopperFp8SwigluArguments, HopperSwigluSpec};
 pub use tile::{Format, Multicast, Tile};

@@ -198,12 +198,5 @@ pub(super) const SLICES: Rule<HopperGemmSpec> = Rule::new("slices", |spec| {
             format!("`{name}` starts at {first}, {stride} apart, expected multiples of {unit}")
         })?;
     }
-    let [n, pitch, stride] = [spec.n, spec.d_pitch, d.stride].map(u64::from);
-    let are_side_by_side = stride >= n && u64::from(batches - 1) * stride + n <= pitch;
-    require(batches == 1 || are_side_by_side || stride >= pitch, || {
-        format!(
-            "`d.stride` is {stride}, expected {n} (`n`) or more with {batches} slices in {pitch} (`d_pitch`), or \
-             {pitch} or more"
-        )
-    })
+    d.are_apart(batches, spec.n, spec.d_pitch)
 });
