@@ -5,13 +5,22 @@ use super::grouping::Groups;
 use super::plan::{Arguments, Plan, SPAN, Scales};
 use super::schedule::{FEW_ROWS, Tile};
 use super::shared_memory::SharedMemory;
-use super::tile::{K_BYTES, Multicast};
+use super::tile::K_BYTES;
 use crate::BLOCK;
 use crate::gemm::Order;
 use crate::quant::ScaleLayout;
 use rorqual_codegen::pipeline::{Cursor, Place};
-use rorqual_codegen::pointer::{Global, Pointer};
+use rorqual_codegen::pointer::{Global, Pointer, Shared};
+use rorqual_codegen::tma::TensorMapAddress;
 use rorqual_codegen::{Builder, Predicate, Value};
+
+/// The producing warp.
+struct Producer<'a, 'k> {
+    plan: &'a Plan,
+    memory: &'a SharedMemory<'k>,
+    arguments: &'a Arguments<'k>,
+    cursor: Cursor<'k>,
+}
 
 /// What the producing warp does.
 #[track_caller]
@@ -21,102 +30,113 @@ pub(super) fn produce<'k>(
     memory: &SharedMemory<'k>,
     arguments: &Arguments<'k>,
 ) {
-    let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
+    let tiles = memory.tiles.worker();
+    let producer = Producer { plan, memory, arguments, cursor: memory.ring.producer() };
     tiles.for_each(|tile: Tile<'k>| {
-        let many = || fill(builder, plan, memory, arguments, cursor, &tile, false);
+        let many = || producer.fill(&tile, false);
         if plan.swaps_few_rows() {
-            let few = || fill(builder, plan, memory, arguments, cursor, &tile, true);
-            builder.when_else(tile.is_few, few, many);
+            builder.when_else(tile.is_few, || producer.fill(&tile, true), many);
         } else {
             many();
         }
     });
 }
 
-/// Fills the stages of a tile.
+impl<'k> Producer<'_, 'k> {
+    /// Fills the stages of a tile.
+    #[track_caller]
+    fn fill(&self, tile: &Tile<'k>, few: bool) {
+        let (plan, builder) = (self.plan, tile.row.builder());
+        let scales = self.arguments.scales.map(|scales| ScaleSources::new(plan, &scales, tile, few));
+        let is_first_lane = builder.lane().equals(0);
+        let blocks = [0, plan.k_blocks()].map(|block| builder.constant(block));
+        let bytes = plan.stage_bytes()[usize::from(few)];
+        let copy_tensors = |place, block| self.copy_tensors(place, tile, few, block);
+        let copy_scales =
+            scales.map(|scales| move |place, block| scales.copy(plan, self.memory, place, block));
+        fill_stages(self.cursor, blocks, is_first_lane, bytes, copy_tensors, copy_scales);
+    }
+
+    /// Copies the rows of A and B of a stage. With swapped operands the weight takes the place of A.
+    #[track_caller]
+    fn copy_tensors(&self, place: Place<'k>, tile: &Tile<'k>, few: bool, block: Value<'k, u32>) {
+        let Self { plan, memory, arguments, .. } = *self;
+        let k = block * plan.k_block();
+        let coordinates = |inner: Value<'k, u32>, outer: Value<'k, u32>, has_slices: bool| {
+            let slice = has_slices.then_some(tile.group);
+            [inner, outer].into_iter().chain(slice).map(Value::to_i32).collect::<Vec<_>>()
+        };
+        let of_a = |row| coordinates(k, row, matches!(plan.grouping, Groups::Batched { .. }));
+        let of_b = |column: Value<'k, u32>| match (plan.b_order, plan.b_has_weights()) {
+            _ if plan.gated.is_some() => {
+                [k, column / 2, tile.group * 2].into_iter().map(Value::to_i32).collect()
+            }
+            (Order::OutputMajor, true) => coordinates(k, column, true),
+            (Order::OutputMajor, false) => coordinates(k, tile.group.multiply_add(plan.n, column), false),
+            (Order::InputMajor, _) => coordinates(column, k, true),
+        };
+        let (row, column) = (tile.row, tile.column);
+        let (to_a, to_b) = (memory.a(place.stage()), memory.b(place.stage()));
+        let [half_of_a, half_of_b] = plan.tile.halves();
+        if few {
+            copy_rows(arguments.b_few, to_a, place, column, None, of_b);
+            copy_rows(arguments.a_few, to_b, place, row, None, of_a);
+            return;
+        }
+        copy_rows(arguments.a, to_a, place, row, half_of_a, of_a);
+        if plan.b_order == Order::OutputMajor {
+            copy_rows(arguments.b, to_b, place, column, half_of_b, of_b);
+            return;
+        }
+        for first in (0..plan.tile.n).step_by(SPAN as usize) {
+            copy_rows(arguments.b, to_b.at(first * K_BYTES), place, column + first, None, of_b);
+        }
+    }
+}
+
+/// Fills a stage for each block of K from the first one on up to the end: one lane copies tensors, so many bytes, and all
+/// lanes copy scales, if there are any.
 #[track_caller]
-fn fill<'k>(
-    builder: &'k Builder,
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    arguments: &Arguments<'k>,
+pub(super) fn fill_stages<'k>(
     cursor: Cursor<'k>,
-    tile: &Tile<'k>,
-    few: bool,
+    [first, end]: [Value<'k, u32>; 2],
+    copying_lane: Predicate<'k>,
+    bytes: u32,
+    copy_tensors: impl FnOnce(Place<'k>, Value<'k, u32>),
+    copy_scales: Option<impl FnOnce(Place<'k>, Value<'k, u32>)>,
 ) {
-    let scales = arguments.scales.map(|scales| ScaleSources::new(builder, plan, &scales, tile, few));
-    let bytes = builder.constant(plan.stage_bytes()[usize::from(few)]);
-    let is_first_lane = builder.lane().equals(0);
-    builder.for_each(0, plan.k_blocks(), 1, |block| {
+    let builder = first.builder();
+    builder.for_each(first, end, 1, |block| {
         let place = cursor.take();
         place.wait_empty();
-        builder.when(is_first_lane, || {
-            place.full().arrive_expecting(bytes);
-            copy_tensors(builder, plan, memory, arguments, place, tile, few, block);
+        builder.when(copying_lane, || {
+            place.full().arrive_expecting(builder.constant(bytes));
+            copy_tensors(place, block);
         });
-        if let Some(scales) = &scales {
-            scales.copy(plan, memory, place, block);
+        if let Some(copy_scales) = copy_scales {
+            copy_scales(place, block);
             builder.arrive_when_copied(place.full());
         }
     });
 }
 
-/// Copies the rows of A and B of a stage. With swapped operands the weight takes the place of A.
+/// Copies the rows of an operand from `row` on. Of those that the CTAs of a cluster share each brings `half`, to both.
 #[track_caller]
-#[expect(clippy::too_many_arguments, reason = "the state of the loop around it")]
-fn copy_tensors<'k>(
-    builder: &'k Builder,
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    arguments: &Arguments<'k>,
+pub(super) fn copy_rows<'k>(
+    map: TensorMapAddress<'k>,
+    to: Pointer<'k, Shared, u8>,
     place: Place<'k>,
-    tile: &Tile<'k>,
-    few: bool,
-    block: Value<'k, u32>,
+    row: Value<'k, u32>,
+    half: Option<u32>,
+    coordinates: impl FnOnce(Value<'k, u32>) -> Vec<Value<'k, i32>>,
 ) {
-    let k = block * plan.k_block();
-    let coordinates = |inner: Value<'k, u32>, outer: Value<'k, u32>, has_slices: bool| {
-        let slice = has_slices.then_some(tile.group);
-        [inner, outer].into_iter().chain(slice).map(Value::to_i32).collect::<Vec<_>>()
-    };
-    let of_a = |row| coordinates(k, row, matches!(plan.grouping, Groups::Batched { .. }));
-    let of_b = |column: Value<'k, u32>| match (plan.b_order, plan.b_has_weights()) {
-        _ if plan.gated.is_some() => [k, column / 2, tile.group * 2].into_iter().map(Value::to_i32).collect(),
-        (Order::OutputMajor, true) => coordinates(k, column, true),
-        (Order::OutputMajor, false) => coordinates(k, tile.group.multiply_add(plan.n, column), false),
-        (Order::InputMajor, _) => coordinates(column, k, true),
-    };
-    let (row, column) = (tile.row, tile.column);
-    let (to_a, to_b) = (memory.a(place.stage()), memory.b(place.stage()));
-    if few {
-        builder.copy_tensor_to_shared(to_a, arguments.b_few, &of_b(column), place.full());
-        builder.copy_tensor_to_shared(to_b, arguments.a_few, &of_a(row), place.full());
-        return;
-    }
-    // Each CTA of a cluster brings half of what they share, to both.
-    let half_of = |rows: u32| (builder.cta(0) & 1) * (rows / 2);
-    if plan.tile.multicast == Multicast::A {
-        let skipped = half_of(plan.tile.m);
-        let to = to_a.at(skipped * K_BYTES);
-        builder.multicast_tensor(to, arguments.a, &of_a(row + skipped), place.full(), 0b11);
+    let builder = row.builder();
+    if let Some(half) = half {
+        let skipped = (builder.cta(0) & 1) * half;
+        let to = to.at(skipped * K_BYTES);
+        builder.multicast_tensor(to, map, &coordinates(row + skipped), place.full(), 0b11);
     } else {
-        builder.copy_tensor_to_shared(to_a, arguments.a, &of_a(row), place.full());
-    }
-    match (plan.b_order, plan.tile.multicast) {
-        (Order::InputMajor, _) => {
-            for first in (0..plan.tile.n).step_by(SPAN as usize) {
-                let to = to_b.at(first * K_BYTES);
-                builder.copy_tensor_to_shared(to, arguments.b, &of_b(column + first), place.full());
-            }
-        }
-        (Order::OutputMajor, Multicast::B) => {
-            let skipped = half_of(plan.tile.n);
-            let to = to_b.at(skipped * K_BYTES);
-            builder.multicast_tensor(to, arguments.b, &of_b(column + skipped), place.full(), 0b11);
-        }
-        (Order::OutputMajor, _) => {
-            builder.copy_tensor_to_shared(to_b, arguments.b, &of_b(column), place.full());
-        }
+        builder.copy_tensor_to_shared(to, map, &coordinates(row), place.full());
     }
 }
 
@@ -134,8 +154,9 @@ struct ScaleSources<'k> {
 
 impl<'k> ScaleSources<'k> {
     #[track_caller]
-    fn new(builder: &'k Builder, plan: &Plan, scales: &Scales<'k>, tile: &Tile<'k>, few: bool) -> Self {
+    fn new(plan: &Plan, scales: &Scales<'k>, tile: &Tile<'k>, few: bool) -> Self {
         let Scales { a, a_pitch: pitch, b } = *scales;
+        let builder = tile.row.builder();
         let (lane, k_blocks, n_blocks) = (builder.lane(), plan.k_blocks(), plan.n.div_ceil(BLOCK));
         let (rows, scale_blocks) = if few { (FEW_ROWS, 1) } else { (plan.tile.m, plan.scale_blocks()) };
         let (row_step, a_step) = match plan.a_scales {

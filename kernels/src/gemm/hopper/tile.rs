@@ -177,14 +177,20 @@ impl Tile {
         }
     }
 
-    /// Rows of A and of B that a CTA fetches for a stage: of what the CTAs of a cluster share, each brings half.
-    #[must_use]
-    pub const fn fetched(&self) -> [u32; 2] {
+    /// Rows of A and of B that each CTA of a cluster fetches for both: half of those that they share.
+    pub(super) const fn halves(&self) -> [Option<u32>; 2] {
         match self.multicast {
-            Multicast::None => [self.m, self.n],
-            Multicast::A => [self.m / 2, self.n],
-            Multicast::B => [self.m, self.n / 2],
+            Multicast::None => [None, None],
+            Multicast::A => [Some(self.m / 2), None],
+            Multicast::B => [None, Some(self.n / 2)],
         }
+    }
+
+    /// Rows of A and of B that a CTA fetches for a stage.
+    #[must_use]
+    pub fn fetched(&self) -> [u32; 2] {
+        let [a, b] = self.halves();
+        [a.unwrap_or(self.m), b.unwrap_or(self.n)]
     }
 
     /// Warpgroups that multiply.

@@ -4,8 +4,9 @@
 use super::schedule::Tile;
 use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
 use crate::BLOCK;
+use crate::gemm::hopper::producer::{copy_rows, fill_stages};
 use crate::gemm::hopper::shared_memory::SharedMemory;
-use crate::gemm::hopper::tile::{K_BYTES, Multicast};
+use crate::gemm::hopper::tile::K_BYTES;
 use crate::quant::ScaleLayout;
 use rorqual_codegen::pipeline::Place;
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
@@ -20,52 +21,29 @@ pub(super) fn produce<'k>(
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
     let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
-    let bytes = builder.constant((spec.tile.m + spec.tile.n) * K_BYTES);
+    let bytes = (spec.tile.m + spec.tile.n) * K_BYTES;
     let is_first_lane = builder.lane().equals(0);
     tiles.for_each(|tile: Tile<'k>| {
         let scales = [
             ScaleSource::new(spec, arguments, arguments.a_scales, [spec.m, spec.tile.m], tile.row),
             ScaleSource::new(spec, arguments, arguments.b_scales, [spec.n, spec.tile.n], tile.column),
         ];
-        builder.for_each(tile.first_block, tile.first_block + tile.blocks, 1, |block| {
-            let place = cursor.take();
-            place.wait_empty();
-            builder.when(is_first_lane, || {
-                place.full().arrive_expecting(bytes);
-                copy_tensors(builder, spec, memory, arguments, place, &tile, block);
-            });
+        let copy_tensors = |place: Place<'k>, block: Value<'k, u32>| {
+            let coordinates = |row| [block * BLOCK, row].map(Value::to_i32).to_vec();
+            let [to_a, to_b] = [memory.a(place.stage()), memory.b(place.stage())];
+            let [half_of_a, half_of_b] = spec.tile.halves();
+            copy_rows(arguments.a, to_a, place, tile.row, half_of_a, coordinates);
+            copy_rows(arguments.b, to_b, place, tile.column, half_of_b, coordinates);
+        };
+        let copy_scales = |place: Place<'k>, block: Value<'k, u32>| {
             let to = [memory.a_scales(place.stage()), memory.b_scales(place.stage())];
             for (scales, to) in scales.iter().zip(to) {
                 scales.copy(to, block);
             }
-            builder.arrive_when_copied(place.full());
-        });
+        };
+        let blocks = [tile.first_block, tile.first_block + tile.blocks];
+        fill_stages(cursor, blocks, is_first_lane, bytes, copy_tensors, Some(copy_scales));
     });
-}
-
-/// Copies the rows of A and B of a stage. Each CTA of a cluster brings half of what they share, to both.
-#[track_caller]
-fn copy_tensors<'k>(
-    builder: &'k Builder,
-    spec: &HopperWeightGradientSpec,
-    memory: &SharedMemory<'k>,
-    arguments: &HopperWeightGradientParameters<'k>,
-    place: Place<'k>,
-    tile: &Tile<'k>,
-    block: Value<'k, u32>,
-) {
-    let a = (arguments.a, memory.a(place.stage()), tile.row, spec.tile.m, Multicast::A);
-    let b = (arguments.b, memory.b(place.stage()), tile.column, spec.tile.n, Multicast::B);
-    for (map, to, first, rows, shared) in [a, b] {
-        let at = |row: Value<'k, u32>| [block * BLOCK, row].map(Value::to_i32);
-        if spec.tile.multicast == shared {
-            let skipped = (builder.cta(0) & 1) * (rows / 2);
-            let to = to.at(skipped * K_BYTES);
-            builder.multicast_tensor(to, map, &at(first + skipped), place.full(), 0b11);
-        } else {
-            builder.copy_tensor_to_shared(to, map, &at(first), place.full());
-        }
-    }
 }
 
 /// Where a lane finds the scales that it copies: those of the rows `lane + 32 * i` of a tile.
