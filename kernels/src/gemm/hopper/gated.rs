@@ -10,7 +10,7 @@
 use super::epilogue::Fragment;
 use super::plan::Plan;
 use super::schedule::Tile;
-use super::shared_memory::SharedMemory;
+use super::warpgroup::Warpgroup;
 use crate::moe::activation::{Activation, Shape};
 use crate::quant::{ScaleLayout, quantize_run};
 use crate::{BLOCK, ScaleFormat};
@@ -18,7 +18,7 @@ use rorqual_codegen::element::{Bf16, E4m3, Element};
 use rorqual_codegen::format::Format;
 use rorqual_codegen::mma::wgmma;
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
-use rorqual_codegen::{Builder, Value, Variable};
+use rorqual_codegen::{Value, Variable};
 
 /// Rows of a warp.
 const WARP_ROWS: u32 = 16;
@@ -59,36 +59,89 @@ struct Rows<'k> {
     left: Value<'k, u32>,
 }
 
-/// Activates and quantises the sums of a tile, and stores codes and scales.
-#[track_caller]
-pub(super) fn activate<'k>(
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    results: &Activated<'k>,
-    tile: &Tile<'k>,
-    fragment: &Fragment<'k>,
-) {
-    let gated = results.gated;
-    let skipped = fragment.warpgroup * wgmma::ROWS + fragment.row;
-    let rows = Rows { first: tile.row + skipped, left: tile.rows - skipped.min(tile.rows) };
-    let block = tile.column / (2 * BLOCK);
+impl<'k> Fragment<'_, 'k> {
+    /// Activates and quantises the sums of a tile, and stores codes and scales.
+    #[track_caller]
+    pub(super) fn activate(&self, results: &Activated<'k>, tile: &Tile<'k>) {
+        let gated = results.gated;
+        let skipped = self.warpgroup.number * wgmma::ROWS + self.warpgroup.row;
+        let rows = Rows { first: tile.row + skipped, left: tile.rows - skipped.min(tile.rows) };
+        let block = tile.column / (2 * BLOCK);
 
-    let activation = Activation {
-        limit: gated.clamp.then_some(results.limit),
-        shape: gated.shape.then_some(Shape { alpha: results.alpha, beta: results.beta }),
-    };
-    let (gate, up) = (rounded(&fragment.sums[0]), rounded(&fragment.sums[1]));
-    let mut values: Vec<_> = gate.into_iter().zip(up).map(|(gate, up)| activation.of(gate, up)).collect();
-    if gated.row_weights {
-        let weights = row_weights(results, &rows);
-        for (register, value) in (0..).zip(&mut values) {
-            *value = *value * weights[row_of(register)];
+        let activation = Activation {
+            limit: gated.clamp.then_some(results.limit),
+            shape: gated.shape.then_some(Shape { alpha: results.alpha, beta: results.beta }),
+        };
+        let (gate, up) = (rounded(&self.sums[0]), rounded(&self.sums[1]));
+        let mut values: Vec<_> = gate.into_iter().zip(up).map(|(gate, up)| activation.of(gate, up)).collect();
+        if gated.row_weights {
+            let weights = row_weights(results, &rows);
+            for (register, value) in (0..).zip(&mut values) {
+                *value = *value * weights[row_of(register)];
+            }
         }
+        let (quotients, scales) = quantize_rows(&values, gated.format);
+        store_scales(self.plan, results, &rows, block, scales);
+        self.stage_codes(&quotients);
+        self.copy_codes(results, tile, block);
     }
-    let (quotients, scales) = quantize_rows(&values, gated.format);
-    store_scales(plan, results, &rows, block, scales);
-    stage(plan, memory, fragment, &quotients);
-    copy_rows(plan, memory, results, tile, fragment, block);
+
+    /// Stages the codes of the warp's rows.
+    ///
+    /// A register pair is two codes of a row, in 8 columns that the four lanes of the row share. Of two such octets, an even
+    /// lane gets its neighbour's codes in the first one and gives its own in the second: then each lane has words of 4 codes.
+    /// The words of a warp are in 32 banks.
+    #[track_caller]
+    fn stage_codes(&self, quotients: &[Value<'k, f32>]) {
+        let builder = self.warpgroup.builder;
+        let lane = builder.lane();
+        self.stage(
+            || builder.sync_warp(),
+            || {
+                // Two codes of each of the thread's two rows.
+                let octets: Vec<Value<'k, u32>> =
+                    quotients.chunks(4).map(|codes| E4m3::pack(codes).bits()).collect();
+                let is_even = (lane & 1).equals(0);
+                // Bytes of own and given codes: in even lanes the own ones come first.
+                let orders = [(0x5410_u32, 0x1054_u32), (0x7632, 0x3276)]
+                    .map(|(even, odd)| is_even.select(builder.constant(even), builder.constant(odd)));
+                let own_row = self.staged_row(self.warpgroup.row);
+                let own = own_row.bytes((lane & 1) * 8 + (lane & 2) * 2);
+                for (pair, octets) in (0_u32..).zip(octets.as_chunks::<2>().0) {
+                    let [first, second] = *octets;
+                    let kept = is_even.select(first, second);
+                    let given = is_even.select(second, first).shuffle_xor(1);
+                    for (down, order) in [0, 8].into_iter().zip(orders) {
+                        let word = kept.select_bytes(given, order);
+                        own.bytes(down * staged_pitch_bytes(self.plan) + pair * 16)
+                            .store_words(&[word.bits()]);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Copies the staged rows of the warp, a lane each.
+    #[track_caller]
+    fn copy_codes(&self, results: &Activated<'k>, tile: &Tile<'k>, block: Value<'k, u32>) {
+        let Warpgroup { builder, number, .. } = self.warpgroup;
+        let lane = builder.lane();
+        let row = (builder.warp() & 3) * WARP_ROWS + lane;
+        let row_of_tile = number * wgmma::ROWS + row;
+        let to =
+            results.codes.at((tile.row + row_of_tile).multiply_wide(self.plan.d_pitch)).at(block * BLOCK);
+        builder.when(lane.less(WARP_ROWS) & row_of_tile.less(tile.rows), || {
+            builder.copy_bytes_to_global(to, self.staged_row(row), builder.constant(BLOCK));
+        });
+        builder.commit_stores();
+    }
+
+    /// The staged codes of a row of the warpgroup.
+    #[track_caller]
+    fn staged_row(&self, row: Value<'k, u32>) -> Pointer<'k, Shared, E4m3> {
+        let row = self.warpgroup.number * wgmma::ROWS + row;
+        self.warpgroup.memory.staged.cast().bytes(row * staged_pitch_bytes(self.plan))
+    }
 }
 
 /// Which of the thread's two rows a register is of.
@@ -148,72 +201,6 @@ fn store_scales<'k>(
     for (down, scale) in [0_u32, 8].into_iter().zip(scales) {
         first.at(down * step).store_when(leads & rows.left.greater(down), scale);
     }
-}
-
-/// Stages the codes of the warp's rows.
-///
-/// A register pair is two codes of a row, in 8 columns that the four lanes of the row share. Of two such octets, an even
-/// lane gets its neighbour's codes in the first one and gives its own in the second: then each lane has words of 4 codes.
-/// The words of a warp are in 32 banks.
-#[track_caller]
-fn stage<'k>(plan: &Plan, memory: &SharedMemory<'k>, fragment: &Fragment<'k>, quotients: &[Value<'k, f32>]) {
-    let builder = fragment.row.builder();
-    let lane = builder.lane();
-    // The copies of the tile before have read what stands here.
-    builder.wait_stores_read(0);
-    builder.sync_warp();
-    // Two codes of each of the thread's two rows.
-    let octets: Vec<Value<'k, u32>> = quotients.chunks(4).map(|codes| E4m3::pack(codes).bits()).collect();
-    let is_even = (lane & 1).equals(0);
-    // Bytes of own and given codes: in even lanes the own ones come first.
-    let orders = [(0x5410_u32, 0x1054_u32), (0x7632, 0x3276)]
-        .map(|(even, odd)| is_even.select(builder.constant(even), builder.constant(odd)));
-    let own_row = staged_row(plan, memory, fragment, fragment.row);
-    let own = own_row.bytes((lane & 1) * 8 + (lane & 2) * 2);
-    for (pair, octets) in (0_u32..).zip(octets.as_chunks::<2>().0) {
-        let [first, second] = *octets;
-        let kept = is_even.select(first, second);
-        let given = is_even.select(second, first).shuffle_xor(1);
-        for (down, order) in [0, 8].into_iter().zip(orders) {
-            let word = kept.select_bytes(given, order);
-            own.bytes(down * staged_pitch_bytes(plan) + pair * 16).store_words(&[word.bits()]);
-        }
-    }
-    builder.fence_async_shared();
-    builder.sync_warp();
-}
-
-/// Copies the staged rows of the warp, a lane each.
-#[track_caller]
-fn copy_rows<'k>(
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    results: &Activated<'k>,
-    tile: &Tile<'k>,
-    fragment: &Fragment<'k>,
-    block: Value<'k, u32>,
-) {
-    let builder: &'k Builder = block.builder();
-    let lane = builder.lane();
-    let row = (builder.warp() & 3) * WARP_ROWS + lane;
-    let row_of_tile = fragment.warpgroup * wgmma::ROWS + row;
-    let to = results.codes.at((tile.row + row_of_tile).multiply_wide(plan.d_pitch)).at(block * BLOCK);
-    builder.when(lane.less(WARP_ROWS) & row_of_tile.less(tile.rows), || {
-        builder.copy_bytes_to_global(to, staged_row(plan, memory, fragment, row), builder.constant(BLOCK));
-    });
-    builder.commit_stores();
-}
-
-/// The staged codes of a row of the warpgroup.
-#[track_caller]
-fn staged_row<'k>(
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    fragment: &Fragment<'k>,
-    row: Value<'k, u32>,
-) -> Pointer<'k, Shared, E4m3> {
-    let row = fragment.warpgroup * wgmma::ROWS + row;
-    memory.staged.cast().bytes(row * staged_pitch_bytes(plan))
 }
 
 /// Bytes from a row of staged codes to the next: 128 codes take the place of the 64 bf16 of a row of a staged piece, whose

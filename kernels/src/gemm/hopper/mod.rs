@@ -18,6 +18,7 @@
 //! | [`grouping`], [`spec`] | which weight a row meets; what a product is specialised to, and its rules |
 //! | `schedule.rs` | which tile a CTA computes next |
 //! | `producer.rs`, `consumer.rs`, `epilogue.rs` | the roles, in the order of the data |
+//! | `warpgroup.rs` | products and promotion, which consumers of all families have |
 //! | `shared_memory.rs` | what lies where, and the rings |
 //! | [`product`] | the families |
 //! | [`swiglu`], `gated.rs` | the family that goes on to the activation of gated experts, and how |
@@ -43,6 +44,7 @@ mod shared_memory;
 pub mod spec;
 pub mod swiglu;
 pub mod tile;
+mod warpgroup;
 pub mod weight_gradient;
 
 pub use grouping::Groups;
