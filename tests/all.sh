@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every check, cheapest first. Needs cargo with rustfmt and clippy, nothing else. RORQUAL_PTXAS, the path of ptxas, adds
-# the tests of machine code.
+# the tests of machine code; with RORQUAL_NVDISASM, the path of nvdisasm, loops on Hopper are counted too.
 # A step prints its name and time; its output is shown only if it fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -5,7 +5,7 @@
 //! catalog, with the hashes of their texts: the figures are of these kernels.
 
 use rorqual::catalog::{Artifact, Row, rows, targets, text_hash};
-use rorqual_kernels::assemble::{Assembled, Assembler, Search, VARIABLE};
+use rorqual_kernels::assemble::{Assembled, Assembler, Search};
 use rorqual_kernels::parallel::in_parallel;
 use rorqual_ptx::module::Statement;
 use rorqual_ptx::target::Target;
@@ -69,9 +69,7 @@ fn the_page_lists_the_catalog() {
     };
     let kernels: Vec<Kernel> = rows.iter().enumerate().flat_map(of_row).collect();
     let directory = tempfile::tempdir().expect("a directory");
-    // Only what is named: a ptxas that happens to be installed is not asked.
-    let named = Search::with(|variable| (variable == VARIABLE).then(|| std::env::var_os(VARIABLE))?).ptxas;
-    let assembled = named.ok().flatten().map(|ptxas| {
+    let assembled = Search::named().ptxas.ok().flatten().map(|ptxas| {
         let assembler = Assembler::new(&ptxas, directory.path()).unwrap_or_else(|error| panic!("{error}"));
         assemble_all(&assembler, &kernels)
     });

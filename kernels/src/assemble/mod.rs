@@ -165,6 +165,13 @@ impl Assembler {
         &self.ptxas
     }
 
+    /// The version that it says it has, as `13.5.37`: exact figures are of one.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        let version = self.identity.split_once(", V").and_then(|(_, rest)| rest.split_whitespace().next());
+        version.unwrap_or(&self.release)
+    }
+
     /// The machine code of a kernel for exactly its target. The text that is refused stays in the directory, under the
     /// name of the kernel.
     ///

@@ -28,7 +28,13 @@ impl Search {
         Self::with(|variable| env::var_os(variable).filter(|value| !value.is_empty()))
     }
 
-    /// The same in an environment of the caller.
+    /// Only what `RORQUAL_PTXAS` names: a ptxas that happens to be installed is not found.
+    #[must_use]
+    pub fn named() -> Self {
+        Self::with(|variable| env::var_os(variable).filter(|value| variable == VARIABLE && !value.is_empty()))
+    }
+
+    /// The same as [`in_environment`](Self::in_environment) in an environment of the caller.
     #[must_use]
     pub fn with(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let mut variables = vec![VARIABLE];
