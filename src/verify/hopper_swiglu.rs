@@ -20,7 +20,7 @@ use crate::reference::quantize::Quantized;
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::gemm::hopper::{
     Format, Groups, HopperFp8Gemm, HopperFp8GemmArguments, HopperFp8Swiglu, HopperFp8SwigluArguments,
-    HopperGemmSpec, HopperSwigluSpec,
+    HopperGemmSpec, HopperSwigluSpec, Tile,
 };
 use rorqual_kernels::gemm::{Grouping, Output};
 use rorqual_kernels::moe::swiglu::{Swiglu, SwigluArguments, SwigluSpec};
@@ -83,29 +83,30 @@ impl Operands {
 /// # Errors
 /// If the kernel is wrong.
 pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
-    let mut case = Case::draw(
-        random,
-        true,
-        &Sizes { n: 600, n_unit: 256, k: 400, rows: 160, units: [16, 16, 8], few_rows: None },
-    );
+    let sizes = Sizes { n: 600, n_unit: 256, k: 400, rows: 400, units: [16, 16, 8], few_rows: None };
+    let mut case = Case::draw(random, true, &sizes);
     case.spec.output = Output::Bf16;
     case.spec.d_pitch = case.spec.n;
     let mut grouping = Groups::from(case.spec.grouping);
     if let Grouping::Prefix { groups } = case.spec.grouping
         && random.one_in(2)
     {
-        index_rows(random, &mut case);
         grouping = Groups::Indexed { groups };
+    }
+    let spec = draw_spec(random, &case, grouping);
+    let tile = draw_tile(random, Format::Fp8, &case, grouping);
+    case.redraw(random, &sizes);
+    if let Groups::Indexed { .. } = grouping {
+        index_rows(random, &mut case);
     }
     for product in &mut case.products {
         product.d = product.row * case.spec.n as usize;
     }
     // Tensor copies read rows behind the last group too.
     case.present = case.present.max(case.rows);
-    let spec = draw_spec(random, &case, grouping);
     let style = random.style();
     let operands = Operands::draw(random, machine, &case, spec.a_scales, style)?;
-    let (gate_up, product) = run_product(random, machine, &case, &spec, &operands, style)?;
+    let (gate_up, product) = run_product(machine, &case, (&spec, tile), &operands, style)?;
     let fused = Fused::run(random, machine, &case, &spec, &operands)?;
     let worst = fused.compare(&case, &gate_up, style)?;
     if !spec.shape && !spec.row_weights {
@@ -141,15 +142,13 @@ fn draw_spec(random: &mut Random, case: &Case, grouping: Groups) -> HopperSwiglu
 
 /// Gate and up as `hopper_gemm_fp8` computes them, `[present, 2 * inter]`, and how they compare with the reference.
 fn run_product(
-    random: &mut Random,
     machine: &mut dyn Machine,
     case: &Case,
-    fused: &HopperSwigluSpec,
+    (fused, tile): (&HopperSwigluSpec, Tile),
     operands: &Operands,
     style: Style,
 ) -> Result<(Vec<f32>, Passed), Failure> {
     let (n, k) = (case.spec.n as usize, case.spec.k as usize);
-    let tile = draw_tile(random, Format::Fp8, case, fused.grouping);
     let spec = HopperGemmSpec {
         grouping: fused.grouping,
         a_pitch: fused.a_pitch,

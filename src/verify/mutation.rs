@@ -5,7 +5,7 @@
 //! without end.
 
 use super::random::Random;
-use super::simulated::Simulated;
+use super::simulated::{RACES, Simulated};
 use super::{Failure, Family, Machine, MachineError};
 use rorqual_kernels::Kernel;
 use rorqual_kernels::contract::Argument;
@@ -79,9 +79,12 @@ impl Case {
             Ok(simulated) => simulated,
             Err(error) => return Ran { result: Err(error.into()), ..ran },
         };
+        if let Some((_, stream)) = self.fork {
+            simulated.narrow(stream);
+        }
         let options = simulated.options_mut();
         options.count_accesses = mode == Mode::Mark;
-        options.race = Some(RacePolicy { warp: self.warp, ..RacePolicy::default() });
+        options.race = Some(RacePolicy { warp: self.warp, ..RACES });
         if self.instructions > 0 {
             options.instruction_budget = PATIENCE * self.instructions + 100_000;
         }
@@ -242,7 +245,8 @@ pub fn kernels(family: &'static Family, plan: &Plan) -> Result<Vec<MutatedKernel
             let Ok(mutator) = Mutator::new(&text) else { continue };
             let mutants = mutator.mutants();
             let is_known = found.iter().any(|known| known.text == text);
-            if mutants.is_empty() || is_known || found.len() >= plan.kernels {
+            let is_own = kernel.contract.kernel.starts_with(family.name);
+            if mutants.is_empty() || is_known || !is_own || found.len() >= plan.kernels {
                 continue;
             }
             let name = kernel.contract.kernel.clone();

@@ -6,11 +6,15 @@ use crate::driver::sim::encode;
 use rorqual_kernels::contract::{Argument, Contract};
 use rorqual_kernels::{Kernel, Targets};
 use rorqual_ptx::target::Target;
+use rorqual_sim::race::RacePolicy;
 use rorqual_sim::{Device, DeviceError, DevicePointer, Launch, Options, Outcome, Precision, Verdict};
 use std::fmt;
 
 /// Multiprocessors that simulated devices claim to have: few, so that a CTA of a persistent kernel computes many tiles.
 const MULTIPROCESSORS: [u32; 3] = [1, 2, 4];
+
+/// How races are looked for: the kernels are held to the letter of the manual where others' rely on more.
+pub const RACES: RacePolicy = RacePolicy { strict_remote_arrive: true, ..RacePolicy::STANDARD };
 
 /// The targets that machines of a family are drawn from: of one of each generation whose tensor cores families or the
 /// simulator tell apart, those that the family serves.
@@ -22,6 +26,11 @@ pub fn targets(served: Targets) -> Vec<Target> {
     let generations = ["sm_80", "sm_89", "sm_90a", "sm_120"];
     let generations = generations.map(|name| Target::from_name(name).expect("a target"));
     generations.into_iter().filter(|target| served.serve(*target)).collect()
+}
+
+/// What simulated GPUs have in common.
+fn options() -> Options {
+    Options { threads: 1, race: Some(RACES), ..Options::default() }
 }
 
 /// A simulated GPU.
@@ -54,8 +63,7 @@ impl Simulated {
             for precision in [Precision::Exact, Precision::Hardware] {
                 for seed in 0..schedules {
                     let perturb_approximations = seed % 2 == 1;
-                    let options =
-                        Options { seed, precision, perturb_approximations, threads: 1, ..Options::default() };
+                    let options = Options { seed, precision, perturb_approximations, ..options() };
                     machines.push(Self::new(target, options)?);
                 }
             }
@@ -73,10 +81,17 @@ impl Simulated {
             seed: random.bits(),
             precision: if random.one_in(2) { Precision::Exact } else { Precision::Hardware },
             perturb_approximations: random.one_in(2),
-            threads: 1,
-            ..Options::default()
+            ..options()
         };
         Self::new(target, options)
+    }
+
+    /// Makes it the smallest GPU, on which a CTA of a persistent kernel has the most to do, with one of the schedules that
+    /// it has for each `stream`.
+    pub fn narrow(&mut self, stream: u64) {
+        self.multiprocessors = MULTIPROCESSORS[0];
+        let options = self.device.options_mut();
+        options.seed = Random::forked(options.seed, 0, stream).bits() ^ options.seed;
     }
 
     /// How it runs kernels.

@@ -71,7 +71,8 @@ fn run_indexed_jump(context: &mut Context<'_>, op: &MicroOp) -> Step {
 ///
 /// # Errors
 ///
-/// If the warp ends, and a `cp.async` that it has not waited for is wrong.
+/// If the warp ends, and a `cp.async` that it has not waited for is wrong; if the CTA ends, and another one may still access
+/// its shared memory.
 pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault>> {
     if context.warp.alive() & !lanes == 0 {
         super::async_copy::finish_copies(context)?;
@@ -99,7 +100,20 @@ pub fn exit_lanes(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault
     barrier.arrived -= arrived.min(barrier.arrived);
     context.cluster.complete_cluster_barrier();
     context.cluster.changed();
-    Ok(())
+    end_cta(context, lanes)
+}
+
+/// If these lanes were the last of their CTA, its shared memory is gone.
+fn end_cta(context: &mut Context<'_>, lanes: u32) -> Result<(), Box<Fault>> {
+    if context.cluster.ctas[context.warp.cta].threads_left > 0 {
+        return Ok(());
+    }
+    let first = (context.warp_number - context.warp.index) as u32;
+    let warps = first..first + context.grid.thread_count().div_ceil(32);
+    match context.race(lanes) {
+        Some((race, actor)) => race.end_cta(&actor, warps),
+        None => Ok(()),
+    }
 }
 
 /// `exit`, and `ret` from a kernel.

@@ -243,11 +243,11 @@ pub fn transactions(context: &mut Context<'_>, operand: Operand, bytes: Source, 
     context.require_defined(bytes, "the byte count of an mbarrier")?;
     let (addresses, bytes) = (operand.read(context)?, *context.u32(bytes));
     for lane in context.active() {
-        intact(context, addresses[lane])?;
+        let phase = intact(context, addresses[lane])?.phase;
         if let Some((race, actor)) = context.race(1 << lane) {
             race.use_mbarrier(&actor, addresses[lane])?;
+            race.count_bytes(&actor, addresses[lane], phase);
         }
-        let phase = context.cluster.mbarrier(addresses[lane])?.phase;
         if complete && let Some(mut trace) = context.trace() {
             trace.arrive_at_mbarrier(addresses[lane], phase);
         }

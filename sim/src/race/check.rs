@@ -5,6 +5,7 @@ use super::message;
 use super::record::{Path, Pattern, Record, RecordId, Records};
 use super::scope::Place;
 use super::shadow::{Cell, PAGE, Pages};
+use super::visits::Visit;
 use super::{Actor, ClusterView, CtaView, RaceDetector, RacePolicy, Region, WarpPolicy, running};
 use crate::report::Fault;
 use std::ops::Range;
@@ -117,6 +118,11 @@ impl RaceDetector {
         let mut judge = Judge::new(records, *policy, region, knowledge, &access);
         let judged = judge.judge(ctas, global, region, ranges);
         let (now, warning) = (judge.now, judge.warning());
+        if let Region::Shared { cta, .. } = region
+            && cta != actor.place.cta
+        {
+            ctas[cta as usize].visits.add(Visit::access(&now));
+        }
         if let Err(conflict) = judged {
             let missed = warps[actor.warp as usize].missed.clone();
             return Err(Box::new(conflict.fault(records, actor, region, knowledge, &now, missed)));

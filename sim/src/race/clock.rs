@@ -15,6 +15,8 @@ pub enum AgentKind {
     Generic,
     /// `mbarrier.init`, which a fence of its own publishes.
     Init,
+    /// Arrivals at mbarriers of other CTAs.
+    Arrival,
     /// `cp.async`, by number of the instruction.
     Copy,
     /// Sources of bulk stores, by bulk group.
@@ -27,7 +29,7 @@ pub enum AgentKind {
 
 impl AgentKind {
     /// How many kinds there are.
-    pub const COUNT: u32 = 6;
+    pub const COUNT: u32 = 7;
 }
 
 /// An agent: a cluster by number, and a warp with a kind or an mbarrier in it.

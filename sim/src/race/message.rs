@@ -94,7 +94,8 @@ pub fn warning(records: &Records, now: &Record, earlier: &Record, address: u64, 
     Fault::new(Rule::Race, message).at_line(now.line).with_other(earlier.line)
 }
 
-const fn kind(record: &Record) -> &'static str {
+/// What an access is.
+pub const fn kind(record: &Record) -> &'static str {
     match (record.path, record.write, record.strong.is_some()) {
         (Path::Generic, false, false) => "read",
         (Path::Generic, true, false) => "write",

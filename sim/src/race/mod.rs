@@ -24,6 +24,7 @@ pub mod shadow;
 mod check;
 mod message;
 mod synchronise;
+mod visits;
 mod warp_view;
 
 use crate::report::Fault;
@@ -34,6 +35,7 @@ use scope::{Place, Scope};
 use shadow::{Pages, Shadow};
 use std::sync::Arc;
 use synchronise::Synchronisers;
+use visits::{Visit, Visits};
 use warp_view::{RECENT, Recent, WarpView};
 
 /// What is done about accesses of lanes of one warp that no `bar.warp.sync` orders while they run convergently: wrong by
@@ -66,15 +68,20 @@ pub struct RacePolicy {
     pub constant_loads: bool,
 }
 
+impl RacePolicy {
+    /// What published kernels rely on.
+    pub const STANDARD: Self = Self {
+        warp: WarpPolicy::Warn,
+        strict_remote_arrive: false,
+        strict_proxy_fence: false,
+        exempt_reads: false,
+        constant_loads: true,
+    };
+}
+
 impl Default for RacePolicy {
     fn default() -> Self {
-        Self {
-            warp: WarpPolicy::Warn,
-            strict_remote_arrive: false,
-            strict_proxy_fence: false,
-            exempt_reads: false,
-            constant_loads: true,
-        }
+        Self::STANDARD
     }
 }
 
@@ -160,6 +167,8 @@ struct CtaView {
     shared: Shadow,
     /// Accesses that have written to it.
     writes: u64,
+    /// What other CTAs have done there.
+    visits: Visits,
 }
 
 /// A cluster, as race detection sees it.
@@ -207,7 +216,11 @@ impl RaceDetector {
         let first_free = warps.len() as u32 * AgentKind::COUNT;
         let ctas = shared_bytes
             .iter()
-            .map(|bytes| CtaView { shared: Shadow::new(*bytes as usize), writes: 0 })
+            .map(|bytes| CtaView {
+                shared: Shadow::new(*bytes as usize),
+                writes: 0,
+                visits: Visits::default(),
+            })
             .collect();
         let synchronisers = Synchronisers::new(first_free);
         self.clusters.push(Some(Box::new(ClusterView { warps, ctas, synchronisers })));
@@ -278,6 +291,11 @@ impl RaceDetector {
                 cta: actor.place.cta,
                 device: actor.place.device,
             };
+            if let Region::Shared { cta, .. } = region
+                && cta != actor.place.cta
+            {
+                ctas[cta as usize].visits.add(Visit::access(&record));
+            }
             let last = recent.record;
             let access =
                 Access { id: records.intern(record, &mut recent.record), constant: touch.constant, keeps };

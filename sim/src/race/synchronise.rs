@@ -2,6 +2,7 @@
 
 use super::clock::{Agent, AgentKind, Knowledge};
 use super::scope::{Scope, Semantics};
+use super::visits::Visit;
 use super::warp_view::{Debt, Released, WarpView};
 use super::{Actor, ClusterView, RaceDetector, Region, running};
 use crate::report::{Fault, Rule};
@@ -145,6 +146,11 @@ impl Releases {
     }
 }
 
+/// Whether a shared address is of another CTA than the actor's.
+fn is_remote(actor: &Actor, address: u32) -> bool {
+    crate::cluster::rank_of(address) as u32 != actor.place.cta
+}
+
 /// Lanes learn what a write that they have read carries: at once if they acquire, else at their next acquiring fence.
 pub(super) fn take_over(
     warp: &mut WarpView,
@@ -261,8 +267,11 @@ impl RaceDetector {
     /// A lane arrives at an mbarrier that is in a phase.
     pub fn arrive_at_mbarrier(&mut self, actor: &Actor, address: u32, phase: u64, semantics: Semantics) {
         let strict = self.policy.strict_remote_arrive;
-        let remote = crate::cluster::rank_of(address) as u32 != actor.place.cta;
+        let remote = is_remote(actor, address);
         let unheard = strict && remote && semantics.strong == Some(Scope::Cta);
+        if remote {
+            self.visit_mbarrier(actor, address, phase);
+        }
         let warp = self.warp(actor);
         warp.synchronised = actor.line;
         let mut published = Vec::new();
@@ -277,6 +286,23 @@ impl RaceDetector {
         let mbarrier = cluster.synchronisers.mbarrier(address);
         mbarrier.phases.settle(phase);
         published.iter().for_each(|knowledge| mbarrier.phases.open.1.join(knowledge));
+    }
+
+    /// A lane changes the bytes that an mbarrier in a phase waits for, without an arrival.
+    pub fn count_bytes(&mut self, actor: &Actor, address: u32, phase: u64) {
+        if is_remote(actor, address) {
+            self.visit_mbarrier(actor, address, phase);
+        }
+    }
+
+    /// A lane signals the mbarrier of another CTA, which must not end before: who finds the phase complete knows.
+    fn visit_mbarrier(&mut self, actor: &Actor, address: u32, phase: u64) {
+        let visit = Visit::arrival(self.warp(actor), actor);
+        let cluster = running(&mut self.clusters, actor);
+        cluster.ctas[crate::cluster::rank_of(address)].visits.add(visit);
+        let phases = &mut cluster.synchronisers.mbarrier(address).phases;
+        phases.settle(phase);
+        visit.publish(&mut phases.open.1.seen);
     }
 
     /// `cp.async.mbarrier.arrive`: the mbarrier's phase publishes the lane's `cp.async` up to the warp's `number`-th.

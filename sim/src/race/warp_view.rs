@@ -123,6 +123,13 @@ impl WarpView {
         self.epoch
     }
 
+    /// The epoch of an arrival that is about to be made, which is published apart from what comes behind it.
+    pub fn arrival_epoch(&mut self) -> u32 {
+        let epoch = self.access_epoch();
+        self.is_published = true;
+        epoch
+    }
+
     /// The lanes of a mask that know the same, and what.
     pub fn views(&self, lanes: u32) -> impl Iterator<Item = (u32, &Arc<Knowledge>)> {
         self.views
@@ -149,7 +156,7 @@ impl WarpView {
         if self.fences_are_private {
             *fenced = Default::default();
         }
-        for kind in [AgentKind::Generic, AgentKind::Init] {
+        for kind in [AgentKind::Generic, AgentKind::Init, AgentKind::Arrival] {
             seen.raise(self.agent(kind), lanes | !self.lanes, self.epoch);
         }
         self.is_published = true;

@@ -125,7 +125,8 @@ impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
             (self.consume)();
         });
         if is_cluster {
-            builder.meet_cluster();
+            // What the other CTA has done here comes before this one ends.
+            builder.sync_cluster();
         }
     }
 }
