@@ -2,7 +2,7 @@
 //!
 //! `RORQUAL_CASES` is how many cases a family gets, `RORQUAL_SEED` the seed of the first, `RORQUAL_FAMILY` the one
 //! family to run. A case draws the target, the precision and the schedule of its machine; with `RORQUAL_ALL=1` it runs
-//! on every target of the family, in both precisions, under three schedules each.
+//! on every target of the family, in both precisions, under three schedules each, or `RORQUAL_SCHEDULES`.
 //!
 //! The specialisations of the cases are then changed at random: each rule of the family must refuse some of what comes
 //! of it, and what no rule refuses must have a kernel.
@@ -19,6 +19,7 @@ use rorqual::verify::random::Random;
 use rorqual::verify::rules::Rules;
 use rorqual::verify::simulated::{Simulated, targets};
 use rorqual::verify::{FAMILIES, Family, Passed};
+use rorqual_kernels::Targets;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,9 @@ use std::time::Instant;
 
 /// Schedules of each target and precision with `RORQUAL_ALL`.
 const SCHEDULES: u64 = 3;
+
+/// Cases of a family that has kernels for every target, and of one for Hopper, whose roles have more to get wrong.
+const CASES: [u64; 2] = [100, 200];
 
 /// Specialisations that obey the rules, for each family, whose kernels are generated.
 const KERNELS: usize = 100;
@@ -43,7 +47,7 @@ struct Checked {
 }
 
 fn every_machine(family: &Family) -> Vec<Simulated> {
-    Simulated::every(SCHEDULES, family.targets).expect("simulated targets")
+    Simulated::every(number("RORQUAL_SCHEDULES", SCHEDULES), family.targets).expect("simulated targets")
 }
 
 /// Runs the case of a seed, which draws the machine, shapes and values, on that machine or on every one.
@@ -108,7 +112,7 @@ fn run_all(family: &Family, first: u64, count: u64) -> Result<Vec<Passed>, Strin
 
 #[test]
 fn families_agree_with_the_reference() {
-    let (first, count) = (number("RORQUAL_SEED", 0), number("RORQUAL_CASES", 100));
+    let first = number("RORQUAL_SEED", 0);
     let only = std::env::var("RORQUAL_FAMILY").ok();
     let everywhere = std::env::var_os("RORQUAL_ALL").is_some();
     let chosen = FAMILIES.iter().filter(|family| only.as_deref().is_none_or(|only| only == family.name));
@@ -116,6 +120,7 @@ fn families_agree_with_the_reference() {
     let mut seen = BTreeSet::new();
     for family in chosen {
         let start = Instant::now();
+        let count = number("RORQUAL_CASES", CASES[usize::from(family.targets == Targets::Hopper)]);
         let machines =
             if everywhere { format!(" on {} machines", every_machine(family).len()) } else { String::new() };
         match check(family, first, count) {
