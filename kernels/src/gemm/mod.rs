@@ -37,6 +37,7 @@ pub mod router;
 mod rows;
 pub mod tile;
 
+use crate::rows::target_name;
 use crate::rule::{Rule, require, within};
 use crate::{BLOCK, Family};
 use hopper::Groups;
@@ -146,6 +147,12 @@ impl Slices {
     }
 }
 
+/// The part of a kernel's name that says the pitches of A, B and D, where they are not those without gaps.
+fn pitch_name(pitches: [u32; 3], dense: [u32; 3]) -> String {
+    let [a, b, d] = pitches;
+    if pitches == dense { String::new() } else { format!("_pitch{a}x{b}x{d}") }
+}
+
 impl GemmSpec {
     /// A dense product with bf16 output and no gaps between rows.
     #[must_use]
@@ -168,13 +175,8 @@ impl GemmSpec {
         let order = if self.b_order == Order::InputMajor { "_inputmajor" } else { "" };
         let grouping = Groups::from(self.grouping).name();
         let dense = if self.b_order == Order::OutputMajor { [k, k, n] } else { [k, n, n] };
-        let pitches = [self.a_pitch, self.b_pitch, self.d_pitch];
-        let pitch = if pitches == dense {
-            String::new()
-        } else {
-            format!("_pitch{}x{}x{}", pitches[0], pitches[1], pitches[2])
-        };
-        let target = target.to_string().replace('_', "");
+        let pitch = pitch_name([self.a_pitch, self.b_pitch, self.d_pitch], dense);
+        let target = target_name(target);
         format!("{family}_n{n}_k{k}{output}{order}{grouping}{pitch}_{target}")
     }
 }

@@ -18,7 +18,7 @@ use crate::gemm::Output;
 use rorqual_codegen::element::ElementType;
 use rorqual_codegen::mma::wgmma::{self, Accumulator, Encoded};
 use rorqual_codegen::pipeline::Place;
-use rorqual_codegen::{Builder, Predicate, Value, Variable};
+use rorqual_codegen::{Predicate, Value, Variable};
 
 /// A consumer warpgroup of a plan.
 struct Consumer<'a, 'k> {
@@ -46,14 +46,9 @@ struct Scales<'k> {
 
 /// What the consumer warps do.
 #[track_caller]
-pub(super) fn consume<'k>(
-    builder: &'k Builder,
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    arguments: &Arguments<'k>,
-) {
-    let warpgroup = Warpgroup::new(builder, plan.tile, memory, plan.b_major(), 0);
-    let consumer = Consumer { plan, warpgroup };
+pub(super) fn consume<'k>(plan: &Plan, memory: &SharedMemory<'k>, arguments: &Arguments<'k>) {
+    let builder = memory.builder;
+    let consumer = Consumer { plan, warpgroup: Warpgroup::new(memory, plan.b_major(), 0) };
     memory.tiles.worker().for_each(|tile: Tile<'k>| {
         let usual = || consumer.tile(arguments, &tile, &consumer.usual(&tile));
         if plan.swaps_few_rows() {
@@ -62,7 +57,7 @@ pub(super) fn consume<'k>(
             usual();
         }
     });
-    if plan.output == Output::Bf16 {
+    if plan.spec.output == Output::Bf16 {
         builder.wait_stores_read(0);
     }
 }
@@ -71,7 +66,7 @@ impl<'k> Consumer<'_, 'k> {
     /// What the scales of a tile follow from.
     #[track_caller]
     fn usual(&self, tile: &Tile<'k>) -> Arrangement<'k> {
-        let run = self.plan.tile.scale_run();
+        let run = self.plan.spec.tile.scale_run();
         let start = tile.column % BLOCK;
         let is_second = |index: u32| match index * run {
             // Tiles start at multiples of a run: the first one is in the first block, wherever that is.
@@ -88,7 +83,7 @@ impl<'k> Consumer<'_, 'k> {
             Arrangement::Usual(_) => self.plan.products(),
             Arrangement::Swapped => (1, FEW_ROWS),
         };
-        let sums = match self.plan.format {
+        let sums = match self.plan.spec.format() {
             Format::Fp8 => self.promoted(products, columns, arrangement),
             Format::Bf16 => self.accumulated(products, columns),
         };
@@ -110,7 +105,7 @@ impl<'k> Consumer<'_, 'k> {
     ) -> Vec<Vec<Variable<'k, f32>>> {
         let sums = self.warpgroup.zeros(products, columns);
         let swapped = matches!(arrangement, Arrangement::Swapped);
-        if swapped || self.plan.tile.has_two_partials(Format::Fp8) {
+        if swapped || self.plan.spec.tile.has_two_partials(Format::Fp8) {
             self.promote_behind(&sums[0], columns, arrangement);
             return sums;
         }
@@ -130,7 +125,8 @@ impl<'k> Consumer<'_, 'k> {
     /// Goes through the stages of a tile.
     #[track_caller]
     fn for_each_block(&self, body: impl Fn(Place<'k>, Place<'k>)) {
-        let (cursor, blocks, stages) = (self.warpgroup.cursor, self.plan.k_blocks(), self.plan.tile.stages);
+        let (cursor, blocks, stages) =
+            (self.warpgroup.cursor, self.plan.k_blocks(), self.plan.spec.tile.stages);
         if blocks.is_multiple_of(stages) {
             cursor.for_each_round(blocks / stages, |places| {
                 let behind = places[0].next_round();
@@ -147,7 +143,7 @@ impl<'k> Consumer<'_, 'k> {
     #[track_caller]
     fn promote_behind(&self, sums: &[Variable<'k, f32>], columns: u32, arrangement: &Arrangement<'k>) {
         let Warpgroup { builder, memory, cursor, .. } = self.warpgroup;
-        let (blocks, stages) = (self.plan.k_blocks(), self.plan.tile.stages);
+        let (blocks, stages) = (self.plan.k_blocks(), self.plan.spec.tile.stages);
         let sets = [0, 1].map(|_| builder.accumulator(columns));
         let stretch = |places: &[Place<'k>]| {
             let mut before: Option<(Place<'k>, Scales<'k>)> = None;
@@ -196,7 +192,7 @@ impl<'k> Consumer<'_, 'k> {
             builder.commit_products();
             place
         };
-        if self.plan.tile.consumer_warpgroups() > 1 {
+        if self.plan.spec.tile.consumer_warpgroups() > 1 {
             // The other warpgroup's products run while this one waits, and the stage is free at once.
             let step = |adds: bool| {
                 let place = multiply(adds);
@@ -260,7 +256,7 @@ impl<'k> Consumer<'_, 'k> {
         };
         let of_rows = match arrangement {
             Arrangement::Usual(_) => {
-                let block = number * self.plan.tile.products() + row_block;
+                let block = number * self.plan.spec.tile.products() + row_block;
                 let rows = memory.a_scales(stage).at(block * wgmma::ROWS).at(row);
                 vec![rows.load(), rows.at(8).load()]
             }
@@ -280,7 +276,7 @@ impl<'k> Consumer<'_, 'k> {
     ) -> Value<'k, f32> {
         let index = match arrangement {
             Arrangement::Usual(_) => {
-                let run = (scales.first_column + column) / self.plan.tile.scale_run();
+                let run = (scales.first_column + column) / self.plan.spec.tile.scale_run();
                 row / 8 * self.plan.scale_runs() + run
             }
             Arrangement::Swapped => column / 8 * 2 + column % 2,

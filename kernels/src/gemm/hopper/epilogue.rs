@@ -80,13 +80,13 @@ impl<'k> Target<'k> {
         let (skipped_rows, skipped_columns) =
             if fragment.is_swapped { (builder.constant(0), skipped) } else { (skipped, builder.constant(0)) };
         let column = tile.column + skipped_columns;
-        let slice = match fragment.plan.grouping {
+        let slice = match fragment.plan.spec.grouping {
             Groups::Batched { d, .. } => {
                 Some(tile.group.multiply_wide(d.stride) + builder.constant(u64::from(d.first)))
             }
             _ => None,
         };
-        let n = builder.constant(fragment.plan.n);
+        let n = builder.constant(fragment.plan.spec.n);
         Self {
             row: tile.row + skipped_rows,
             rows: tile.rows - skipped_rows.min(tile.rows),
@@ -100,7 +100,7 @@ impl<'k> Target<'k> {
     #[track_caller]
     fn first<T: Element>(&self, d: Pointer<'k, Global, T>, plan: &Plan) -> Pointer<'k, Global, T> {
         let d = self.slice.map_or(d, |slice| d.at(slice));
-        d.at(self.row.multiply_wide(plan.d_pitch)).at(self.column)
+        d.at(self.row.multiply_wide(plan.spec.d_pitch)).at(self.column)
     }
 }
 
@@ -109,7 +109,7 @@ impl<'k> Fragment<'_, 'k> {
     #[track_caller]
     pub(super) fn store(&self, results: &Product<'k>, tile: &Tile<'k>) {
         let target = Target::new(tile, self);
-        match self.plan.output {
+        match self.plan.spec.output {
             Output::Bf16 => {
                 let d = target.first(results.d, self.plan);
                 self.store_pieces(&target, d, &self.finished(results, &target, d));
@@ -129,7 +129,7 @@ impl<'k> Fragment<'_, 'k> {
         Own {
             rows: target.rows - row.min(target.rows),
             columns: target.columns - column.min(target.columns),
-            first: d.at(row.multiply_wide(self.plan.d_pitch)).at(column),
+            first: d.at(row.multiply_wide(self.plan.spec.d_pitch)).at(column),
         }
     }
 
@@ -156,11 +156,11 @@ impl<'k> Fragment<'_, 'k> {
             let (row, column) = self.coordinate(block, register);
             let mut value = sum.peek();
             let has_column = own.columns.greater(column);
-            if plan.bias {
+            if plan.spec.bias {
                 value = value + bias.at(column).load_or(has_column, zero);
             }
-            if plan.accumulate {
-                let before = own.first.at(row as usize * plan.d_pitch as usize + column as usize);
+            if plan.spec.accumulate {
+                let before = own.first.at(row as usize * plan.spec.d_pitch as usize + column as usize);
                 let present = has_column & own.rows.greater(row);
                 value = value + T::to_f32(before.load_or(present, T::of_f32(zero)));
             }
@@ -230,7 +230,7 @@ impl<'k> Fragment<'_, 'k> {
         meet();
         write();
         builder.fence_async_shared();
-        if self.plan.accumulate {
+        if self.plan.spec.accumulate {
             // What D held was read by addresses.
             builder.fence_async_global();
         }
@@ -244,18 +244,18 @@ impl<'k> Fragment<'_, 'k> {
         let thread = builder.thread() & 127;
         let (row, column) = (thread + piece.row, builder.constant(piece.column));
         let from = self.staged().at(thread * plan.staged_pitch());
-        let to = d.at(row.multiply_wide(plan.d_pitch)).at(piece.column);
+        let to = d.at(row.multiply_wide(plan.spec.d_pitch)).at(piece.column);
         let columns = (target.columns - column.min(target.columns)).min(piece.columns);
         let present = thread.less(piece.rows) & row.less(target.rows) & columns.differs(0);
         builder.when(present, || {
-            if plan.n.is_multiple_of(8) {
+            if plan.spec.n.is_multiple_of(8) {
                 builder.copy_bytes_to_global(to, from, columns * 2);
                 return;
             }
             let whole = columns & 0xffff_fff8;
             builder.when(whole.differs(0), || builder.copy_bytes_to_global(to, from, whole * 2));
             // The end of a row of D that is no whole chunk.
-            for index in 0..plan.n % 8 {
+            for index in 0..plan.spec.n % 8 {
                 builder.when((columns & 7).greater(index), || {
                     to.at(whole).at(index).store(from.at(whole).at(index).load());
                 });
@@ -274,12 +274,12 @@ impl<'k> Fragment<'_, 'k> {
     ) {
         let (plan, own) = (self.plan, self.own(target, d));
         let place =
-            |row: u32, column: u32| own.first.at(row as usize * plan.d_pitch as usize + column as usize);
+            |row: u32, column: u32| own.first.at(row as usize * plan.spec.d_pitch as usize + column as usize);
         let present = |row: u32, column: u32| own.rows.greater(row) & own.columns.greater(column);
         for (block, values) in values.iter().enumerate() {
             for (register, pair) in (0..).step_by(2).zip(values.as_chunks::<2>().0) {
                 let (row, column) = self.coordinate(block, register);
-                if !self.is_swapped && plan.n.is_multiple_of(2) {
+                if !self.is_swapped && plan.spec.n.is_multiple_of(2) {
                     place(row, column).store_words_when(present(row, column), &pair.map(Value::bits));
                     continue;
                 }

@@ -128,8 +128,10 @@ impl<'k> Fragment<'_, 'k> {
         let lane = builder.lane();
         let row = (builder.warp() & 3) * WARP_ROWS + lane;
         let row_of_tile = number * wgmma::ROWS + row;
-        let to =
-            results.codes.at((tile.row + row_of_tile).multiply_wide(self.plan.d_pitch)).at(block * BLOCK);
+        let to = results
+            .codes
+            .at((tile.row + row_of_tile).multiply_wide(self.plan.spec.d_pitch))
+            .at(block * BLOCK);
         builder.when(lane.less(WARP_ROWS) & row_of_tile.less(tile.rows), || {
             builder.copy_bytes_to_global(to, self.staged_row(row), builder.constant(BLOCK));
         });
@@ -190,7 +192,7 @@ fn store_scales<'k>(
     scales: [Value<'k, f32>; 2],
 ) {
     let builder = block.builder();
-    let blocks = plan.n / (2 * BLOCK);
+    let blocks = plan.spec.n / (2 * BLOCK);
     let leads = (builder.lane() & 3).equals(0);
     let (first, step) = match results.gated.layout {
         ScaleLayout::RowMajor => (results.scales.at(rows.first.multiply_wide(blocks)).at(block), blocks),

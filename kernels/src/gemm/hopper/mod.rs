@@ -82,11 +82,11 @@ fn header(name: String, spec: &impl Debug, target: Target, tile: &Tile, units: E
 fn emit<'k>(builder: &'k Builder, plan: &Plan, arguments: &Arguments<'k>) {
     let memory = SharedMemory::reserve(builder, plan.contents());
     let roles = Roles {
-        produce: || producer::produce(builder, plan, &memory, arguments),
-        schedule: || Scheduler::new(builder, plan, memory.tiles.scheduler()).run(arguments),
-        consume: || consumer::consume(builder, plan, &memory, arguments),
+        produce: || producer::produce(plan, &memory, arguments),
+        schedule: || Scheduler::new(plan, &memory).run(arguments),
+        consume: || consumer::consume(plan, &memory, arguments),
     };
-    roles.emit(builder, &plan.tile, &memory);
+    roles.emit(&memory);
 }
 
 /// What the warps of a CTA do.
@@ -102,7 +102,8 @@ struct Roles<P, S, C> {
 impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
     /// Writes a CTA from its start to its end.
     #[track_caller]
-    fn emit(self, builder: &Builder, tile: &Tile, memory: &SharedMemory<'_>) {
+    fn emit(self, memory: &SharedMemory<'_>) {
+        let SharedMemory { builder, tile, .. } = *memory;
         let (consumers, is_cluster) = (tile.consumer_warpgroups(), tile.multicast.cluster() > 1);
         builder.when(builder.thread().equals(0), || memory.initialize());
         if is_cluster {

@@ -6,9 +6,9 @@ use super::grouping::Groups;
 use super::header;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
 use super::shared_memory::Contents;
-use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
+use super::spec::HopperGemmSpec;
+use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS};
 use crate::gemm::{Order, Output};
-use crate::quant::ScaleLayout;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
 use rorqual_codegen::element::{Bf16, E4m3};
 use rorqual_codegen::mma::wgmma::Major;
@@ -23,19 +23,7 @@ pub(crate) const SPAN: u32 = 64;
 /// A specialisation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Plan {
-    pub(super) format: Format,
-    pub(super) n: u32,
-    pub(super) k: u32,
-    pub(super) output: Output,
-    pub(super) grouping: Groups,
-    pub(super) b_order: Order,
-    pub(super) a_pitch: u32,
-    pub(super) b_pitch: u32,
-    pub(super) d_pitch: u32,
-    pub(super) a_scales: ScaleLayout,
-    pub(super) accumulate: bool,
-    pub(super) bias: bool,
-    pub(super) tile: Tile,
+    pub(super) spec: HopperGemmSpec,
     /// What is made of gate and up instead of D. The weight is then a gate of `n / 2` rows over an up of as many, and a tile
     /// has columns of gate in its first half and those of up that go with them in the second.
     pub(super) gated: Option<Gated>,
@@ -77,41 +65,41 @@ impl Plan {
     pub(super) fn header(&self, name: String, spec: &impl std::fmt::Debug, target: Target) -> Header {
         let rows = Extent::argument("rows");
         let columns = self.column_units();
-        let few = if self.swaps_few_rows() { self.n.div_ceil(FEW_COLUMNS) } else { 0 };
-        let [unit_rows, _] = self.tile.unit();
+        let few = if self.swaps_few_rows() { self.spec.n.div_ceil(FEW_COLUMNS) } else { 0 };
+        let [unit_rows, _] = self.spec.tile.unit();
         let below = rows.clone().ceil_divide(unit_rows);
-        let units = match self.grouping {
+        let units = match self.spec.grouping {
             Groups::Dense | Groups::Indexed { .. } => below.times(columns),
             Groups::Batched { batches, .. } => below.times(columns).times(batches),
             Groups::Masked { groups } => below.times(columns.max(few)).times(groups),
             // A group that is not empty begins at most one tile more than its rows fill.
             Groups::Prefix { groups } => below.plus(rows.at_most(groups)).times(columns.max(few)),
         };
-        header(name, spec, target, &self.tile, units)
+        header(name, spec, target, &self.spec.tile, units)
     }
 
     /// Clusters beside each other.
     pub(super) const fn column_units(&self) -> u32 {
-        let [_, columns] = self.tile.unit();
-        self.n.div_ceil(columns)
+        let [_, columns] = self.spec.tile.unit();
+        self.spec.n.div_ceil(columns)
     }
 
     /// Elements of K in a stage.
     pub(super) const fn k_block(&self) -> u32 {
-        K_BYTES / self.format.bytes()
+        K_BYTES / self.spec.format().bytes()
     }
 
     /// Stages that a tile takes.
     pub(super) const fn k_blocks(&self) -> u32 {
-        self.k.div_ceil(self.k_block())
+        self.spec.k.div_ceil(self.k_block())
     }
 
     /// Products of a consumer warpgroup, and their columns: products of a tile lie below each other, those with gate and up
     /// side by side.
     pub(super) const fn products(&self) -> (u32, u32) {
         match self.gated {
-            None => (self.tile.products(), self.tile.n),
-            Some(_) => (2, self.tile.n / 2),
+            None => (self.spec.tile.products(), self.spec.tile.n),
+            Some(_) => (2, self.spec.tile.n / 2),
         }
     }
 
@@ -119,30 +107,34 @@ impl Plan {
     pub(super) const fn place(&self, product: u32) -> (u32, u32) {
         match self.gated {
             None => (product, 0),
-            Some(_) => (0, product * (self.tile.n / 2)),
+            Some(_) => (0, product * (self.spec.tile.n / 2)),
         }
     }
 
     /// Whether groups of few rows get their operands swapped.
     pub(super) const fn swaps_few_rows(&self) -> bool {
         let grouped =
-            self.gated.is_none() && !matches!(self.grouping, Groups::Dense | Groups::Batched { .. });
-        let fits = self.tile.m == FEW_COLUMNS && self.tile.n >= FEW_ROWS;
-        let is_plain = matches!((self.tile.multicast, self.b_order), (Multicast::None, Order::OutputMajor));
+            self.gated.is_none() && !matches!(self.spec.grouping, Groups::Dense | Groups::Batched { .. });
+        let fits = self.spec.tile.m == FEW_COLUMNS && self.spec.tile.n >= FEW_ROWS;
+        let is_plain =
+            matches!((self.spec.tile.multicast, self.spec.b_order), (Multicast::None, Order::OutputMajor));
         grouped && fits && is_plain
     }
 
     /// Elements from one row of a staged piece to the next. An odd number of chunks of 16 bytes: then the 8 rows of a
     /// matrix are in different banks.
     pub(super) const fn staged_pitch(&self) -> u32 {
-        let columns =
-            if self.tile.n < PIECE_COLUMNS && !self.swaps_few_rows() { self.tile.n } else { PIECE_COLUMNS };
+        let columns = if self.spec.tile.n < PIECE_COLUMNS && !self.swaps_few_rows() {
+            self.spec.tile.n
+        } else {
+            PIECE_COLUMNS
+        };
         8 * (columns / 8 + 1 - columns / 8 % 2)
     }
 
     /// Elements of a staged piece.
     pub(super) const fn staged_elements(&self) -> u32 {
-        match self.output {
+        match self.spec.output {
             Output::Bf16 => PRODUCT_ROWS * self.staged_pitch(),
             Output::F32 => 0,
         }
@@ -150,16 +142,20 @@ impl Plan {
 
     /// What a CTA has in shared memory.
     pub(super) const fn contents(&self) -> Contents {
-        let scales = match self.format {
-            Format::Fp8 => [self.tile.m, self.scale_blocks()],
+        let scales = match self.spec.format() {
+            Format::Fp8 => [self.spec.tile.m, self.scale_blocks()],
             Format::Bf16 => [0, 0],
         };
-        Contents { tile: self.tile, scales, staged: self.tile.consumer_warpgroups() * self.staged_elements() }
+        Contents {
+            tile: self.spec.tile,
+            scales,
+            staged: self.spec.tile.consumer_warpgroups() * self.staged_elements(),
+        }
     }
 
     /// Runs of columns of a tile that surely have one scale of B.
     pub(super) const fn scale_runs(&self) -> u32 {
-        self.tile.n / self.tile.scale_run()
+        self.spec.tile.n / self.spec.tile.scale_run()
     }
 
     /// Blocks of 128 columns, each with a scale of B, that a tile has columns of.
@@ -168,7 +164,7 @@ impl Plan {
     }
 
     fn matrix(&self, rows: u32) -> Box2d {
-        match self.format {
+        match self.spec.format() {
             Format::Fp8 => Box2d::swizzled::<E4m3>(rows, SwizzleMode::B128),
             Format::Bf16 => Box2d::swizzled::<Bf16>(rows, SwizzleMode::B128),
         }
@@ -176,16 +172,16 @@ impl Plan {
 
     /// Bytes that the barrier of a stage expects from tensor copies: in a usual tile, and in one of few rows.
     pub(super) const fn stage_bytes(&self) -> [u32; 2] {
-        [(self.tile.m + self.tile.n) * K_BYTES, (FEW_COLUMNS + FEW_ROWS) * K_BYTES]
+        [(self.spec.tile.m + self.spec.tile.n) * K_BYTES, (FEW_COLUMNS + FEW_ROWS) * K_BYTES]
     }
 
     /// Tensor maps of A for usual tiles and for those of few rows, with `rows` as the kernel gets it.
     pub(super) fn a_maps(&self, address: u64, rows: u32) -> [TensorMap; 2] {
-        let [share, _] = self.tile.fetched();
+        let [share, _] = self.spec.tile.fetched();
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
-            let (k, pitch) = (u64::from(self.k), u64::from(self.a_pitch));
-            match self.grouping {
+            let (k, pitch) = (u64::from(self.spec.k), u64::from(self.spec.a_pitch));
+            match self.spec.grouping {
                 Groups::Batched { batches, a, .. } => {
                     let slice = (u64::from(a.first), u64::from(a.stride));
                     batched(&boxed, address, [k, rows.max(1).into()], pitch, batches, slice)
@@ -201,7 +197,7 @@ impl Plan {
 
     /// How B lies in a stage: as in memory.
     pub(super) const fn b_major(&self) -> Major {
-        match self.b_order {
+        match self.spec.b_order {
             Order::OutputMajor => Major::K,
             Order::InputMajor => Major::Mn { next_bytes: SPAN * K_BYTES },
         }
@@ -210,19 +206,20 @@ impl Plan {
     /// Whether tensors of B have a dimension for the weight. Where rows of B are those of K, those behind the last one
     /// must not be rows of the next weight.
     pub(super) const fn b_has_weights(&self) -> bool {
-        matches!(self.grouping, Groups::Batched { .. }) || matches!(self.b_order, Order::InputMajor)
+        matches!(self.spec.grouping, Groups::Batched { .. }) || matches!(self.spec.b_order, Order::InputMajor)
     }
 
     /// Tensor maps of B for usual tiles and for those of few rows.
     pub(super) fn b_maps(&self, address: u64) -> [TensorMap; 2] {
-        let [_, rows] = self.tile.fetched();
-        let share = if self.b_order == Order::OutputMajor { rows } else { SPAN };
+        let [_, rows] = self.spec.tile.fetched();
+        let share = if self.spec.b_order == Order::OutputMajor { rows } else { SPAN };
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
-            let (k, n, pitch) = (u64::from(self.k), u64::from(self.n), u64::from(self.b_pitch));
-            let (columns, rows) = if self.b_order == Order::OutputMajor { (k, n) } else { (n, k) };
-            let weights = self.grouping.weights();
-            let slice = match self.grouping {
+            let (k, n, pitch) =
+                (u64::from(self.spec.k), u64::from(self.spec.n), u64::from(self.spec.b_pitch));
+            let (columns, rows) = if self.spec.b_order == Order::OutputMajor { (k, n) } else { (n, k) };
+            let weights = self.spec.grouping.weights();
+            let slice = match self.spec.grouping {
                 Groups::Batched { b, .. } => (u64::from(b.first), u64::from(b.stride)),
                 _ => (0, rows * pitch),
             };
@@ -237,9 +234,10 @@ impl Plan {
 
     /// The tensor map of gates and ups: a box has rows of a gate, and the rows of its up that go with them.
     pub(super) fn gate_up_map(&self, address: u64) -> TensorMap {
-        let boxed = self.matrix(self.tile.n / 2);
-        let (k, rows, pitch) = (u64::from(self.k), u64::from(self.n / 2), u64::from(self.b_pitch));
-        let halves = 2 * self.grouping.weights();
+        let boxed = self.matrix(self.spec.tile.n / 2);
+        let (k, rows, pitch) =
+            (u64::from(self.spec.k), u64::from(self.spec.n / 2), u64::from(self.spec.b_pitch));
+        let halves = 2 * self.spec.grouping.weights();
         let mut map = batched(&boxed, address, [k, rows], pitch, halves, (0, rows * pitch));
         map.box_extents[2] = 2;
         map

@@ -12,7 +12,7 @@ use crate::quant::ScaleLayout;
 use rorqual_codegen::pipeline::{Cursor, Place};
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
 use rorqual_codegen::tma::TensorMapAddress;
-use rorqual_codegen::{Builder, Predicate, Value};
+use rorqual_codegen::{Predicate, Value};
 
 /// The producing warp.
 struct Producer<'a, 'k> {
@@ -24,18 +24,13 @@ struct Producer<'a, 'k> {
 
 /// What the producing warp does.
 #[track_caller]
-pub(super) fn produce<'k>(
-    builder: &'k Builder,
-    plan: &Plan,
-    memory: &SharedMemory<'k>,
-    arguments: &Arguments<'k>,
-) {
+pub(super) fn produce<'k>(plan: &Plan, memory: &SharedMemory<'k>, arguments: &Arguments<'k>) {
     let tiles = memory.tiles.worker();
     let producer = Producer { plan, memory, arguments, cursor: memory.ring.producer() };
     tiles.for_each(|tile: Tile<'k>| {
         let many = || producer.fill(&tile, false);
         if plan.swaps_few_rows() {
-            builder.when_else(tile.is_few, || producer.fill(&tile, true), many);
+            memory.builder.when_else(tile.is_few, || producer.fill(&tile, true), many);
         } else {
             many();
         }
@@ -46,7 +41,7 @@ impl<'k> Producer<'_, 'k> {
     /// Fills the stages of a tile.
     #[track_caller]
     fn fill(&self, tile: &Tile<'k>, few: bool) {
-        let (plan, builder) = (self.plan, tile.row.builder());
+        let (plan, builder) = (self.plan, self.memory.builder);
         let scales = self.arguments.scales.map(|scales| ScaleSources::new(plan, &scales, tile, few));
         let is_first_lane = builder.lane().equals(0);
         let blocks = [0, plan.k_blocks()].map(|block| builder.constant(block));
@@ -66,29 +61,31 @@ impl<'k> Producer<'_, 'k> {
             let slice = has_slices.then_some(tile.group);
             [inner, outer].into_iter().chain(slice).map(Value::to_i32).collect::<Vec<_>>()
         };
-        let of_a = |row| coordinates(k, row, matches!(plan.grouping, Groups::Batched { .. }));
-        let of_b = |column: Value<'k, u32>| match (plan.b_order, plan.b_has_weights()) {
+        let of_a = |row| coordinates(k, row, matches!(plan.spec.grouping, Groups::Batched { .. }));
+        let of_b = |column: Value<'k, u32>| match (plan.spec.b_order, plan.b_has_weights()) {
             _ if plan.gated.is_some() => {
                 [k, column / 2, tile.group * 2].into_iter().map(Value::to_i32).collect()
             }
             (Order::OutputMajor, true) => coordinates(k, column, true),
-            (Order::OutputMajor, false) => coordinates(k, tile.group.multiply_add(plan.n, column), false),
+            (Order::OutputMajor, false) => {
+                coordinates(k, tile.group.multiply_add(plan.spec.n, column), false)
+            }
             (Order::InputMajor, _) => coordinates(column, k, true),
         };
         let (row, column) = (tile.row, tile.column);
         let (to_a, to_b) = (memory.a(place.stage()), memory.b(place.stage()));
-        let [half_of_a, half_of_b] = plan.tile.halves();
+        let [half_of_a, half_of_b] = plan.spec.tile.halves();
         if few {
             copy_rows(arguments.b_few, to_a, place, column, None, of_b);
             copy_rows(arguments.a_few, to_b, place, row, None, of_a);
             return;
         }
         copy_rows(arguments.a, to_a, place, row, half_of_a, of_a);
-        if plan.b_order == Order::OutputMajor {
+        if plan.spec.b_order == Order::OutputMajor {
             copy_rows(arguments.b, to_b, place, column, half_of_b, of_b);
             return;
         }
-        for first in (0..plan.tile.n).step_by(SPAN as usize) {
+        for first in (0..plan.spec.tile.n).step_by(SPAN as usize) {
             copy_rows(arguments.b, to_b.at(first * K_BYTES), place, column + first, None, of_b);
         }
     }
@@ -157,11 +154,11 @@ impl<'k> ScaleSources<'k> {
     fn new(plan: &Plan, scales: &Scales<'k>, tile: &Tile<'k>, few: bool) -> Self {
         let Scales { a, a_pitch: pitch, b } = *scales;
         let builder = tile.row.builder();
-        let (lane, k_blocks, n_blocks) = (builder.lane(), plan.k_blocks(), plan.n.div_ceil(BLOCK));
-        let (rows, scale_blocks) = if few { (FEW_ROWS, 1) } else { (plan.tile.m, plan.scale_blocks()) };
-        let (row_step, a_step) = match plan.a_scales {
-            ScaleLayout::RowMajor => (k_blocks, builder.constant(1)),
-            ScaleLayout::ColumnMajor => (1, pitch),
+        let (lane, k_blocks, n_blocks) = (builder.lane(), plan.k_blocks(), plan.spec.n.div_ceil(BLOCK));
+        let (rows, scale_blocks) = if few { (FEW_ROWS, 1) } else { (plan.spec.tile.m, plan.scale_blocks()) };
+        let (row_step, a_step) = match plan.spec.a_scales {
+            Some(ScaleLayout::ColumnMajor) => (1, pitch),
+            _ => (k_blocks, builder.constant(1)),
         };
         let first = a.at((tile.row + lane).multiply_wide(row_step));
         let row = |row: u32| {
@@ -191,9 +188,9 @@ impl<'k> ScaleSources<'k> {
         let lane = builder.lane();
         let to = memory.a_scales(place.stage()).at(lane);
         for ((from, bytes), row) in self.rows.iter().zip((0_u32..).step_by(32)) {
-            let from = match plan.a_scales {
-                ScaleLayout::RowMajor => from.at(block),
-                ScaleLayout::ColumnMajor => from.at(block.multiply_wide(self.a_step)),
+            let from = match plan.spec.a_scales {
+                Some(ScaleLayout::ColumnMajor) => from.at(block.multiply_wide(self.a_step)),
+                _ => from.at(block),
             };
             builder.copy_async_present(4, *bytes, to.at(row), from);
         }

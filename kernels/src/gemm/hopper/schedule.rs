@@ -11,7 +11,7 @@
 
 use super::grouping::Groups;
 use super::plan::{Arguments, Plan};
-use super::shared_memory::{Record, TileCursor};
+use super::shared_memory::{Record, SharedMemory, TileCursor};
 use super::tile::{self, Multicast};
 use crate::device_error::GROUPS;
 use rorqual_codegen::pointer::{Global, Pointer};
@@ -91,7 +91,8 @@ pub(super) struct Turns<'k> {
 
 impl<'k> Turns<'k> {
     #[track_caller]
-    pub(super) fn new(builder: &'k Builder, tile: tile::Tile) -> Self {
+    pub(super) fn new(memory: &SharedMemory<'k>) -> Self {
+        let SharedMemory { builder, tile, .. } = *memory;
         let (cta, ctas) = (builder.cta(0), builder.ctas(0));
         let (first, step, rank) = match tile.multicast {
             Multicast::None => (cta, ctas, builder.constant(0)),
@@ -131,9 +132,10 @@ pub(super) struct Scheduler<'a, 'k> {
 
 impl<'a, 'k> Scheduler<'a, 'k> {
     #[track_caller]
-    pub(super) fn new(builder: &'k Builder, plan: &'a Plan, tiles: TileCursor<'k>) -> Self {
-        let turns = Turns::new(builder, plan.tile);
-        Self { builder, plan, tiles, turns, next: turns.first.variable() }
+    pub(super) fn new(plan: &'a Plan, memory: &SharedMemory<'k>) -> Self {
+        let tiles = memory.tiles.scheduler();
+        let turns = Turns::new(memory);
+        Self { builder: memory.builder, plan, tiles, turns, next: turns.first.variable() }
     }
 
     /// What the scheduling warp does.
@@ -141,7 +143,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
     pub(super) fn run(&self, arguments: &Arguments<'k>) {
         let builder = self.builder;
         let Arguments { groups, error, rows, .. } = *arguments;
-        match self.plan.grouping {
+        match self.plan.spec.grouping {
             Groups::Dense => {
                 let all = Rows { group: builder.constant(0), first: builder.constant(0), count: rows };
                 let units = self.units(all);
@@ -223,14 +225,14 @@ impl<'a, 'k> Scheduler<'a, 'k> {
     ) {
         let (builder, plan) = (self.builder, self.plan);
         let columns = plan.column_units();
-        let blocks = rows.ceil_divide(plan.tile.m);
+        let blocks = rows.ceil_divide(plan.spec.tile.m);
         let next = self.next;
         builder.repeat_while(
             || next.peek().less(blocks * columns),
             || {
                 let (block, column) = place(next.peek(), blocks, columns);
-                let start = block * plan.tile.m;
-                let end = (start + plan.tile.m).min(rows);
+                let start = block * plan.spec.tile.m;
+                let end = (start + plan.spec.tile.m).min(rows);
                 let first = start.variable();
                 builder.repeat_while(
                     || first.peek().less(end),
@@ -278,13 +280,13 @@ impl<'a, 'k> Scheduler<'a, 'k> {
     #[track_caller]
     fn announce_run(&self, run: Rows<'k>, column: Value<'k, u32>) {
         let (builder, plan) = (self.builder, self.plan);
-        let first = column * plan.tile.n;
+        let first = column * plan.spec.tile.n;
         let whole = || self.announce(run.group << KIND_BITS, [run.first, run.count, first]);
         if !plan.swaps_few_rows() {
             return whole();
         }
         let few = || {
-            let end = (first + plan.tile.n).min(plan.n);
+            let end = (first + plan.spec.tile.n).min(plan.spec.n);
             builder.for_each(first.ceil_divide(FEW_COLUMNS) * FEW_COLUMNS, end, FEW_COLUMNS, |column| {
                 self.announce(run.group << KIND_BITS | FEW, [run.first, run.count, column]);
             });
@@ -295,7 +297,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
     /// Units of rows that lie below each other.
     #[track_caller]
     fn row_units(&self, rows: Rows<'k>) -> Value<'k, u32> {
-        let [unit_rows, _] = self.plan.tile.unit();
+        let [unit_rows, _] = self.plan.spec.tile.unit();
         rows.count.ceil_divide(unit_rows)
     }
 
@@ -309,7 +311,7 @@ impl<'a, 'k> Scheduler<'a, 'k> {
         let few = rows
             .count
             .equals(0)
-            .select(self.builder.constant(0), self.builder.constant(self.plan.n.div_ceil(FEW_COLUMNS)));
+            .select(self.builder.constant(0), self.builder.constant(self.plan.spec.n.div_ceil(FEW_COLUMNS)));
         rows.count.at_most(FEW_ROWS).select(few, many)
     }
 

@@ -28,6 +28,9 @@ pub(super) struct Contents {
 /// B, likewise; in FP8 the scales of both.
 #[derive(Clone, Copy)]
 pub(super) struct SharedMemory<'k> {
+    pub(super) builder: &'k Builder,
+    /// The tile of the CTA.
+    pub(super) tile: Tile,
     a: Pointer<'k, Shared, u8>,
     b: Pointer<'k, Shared, u8>,
     a_scales: Pointer<'k, Shared, f32>,
@@ -38,7 +41,8 @@ pub(super) struct SharedMemory<'k> {
     pub(super) ring: Ring<'k>,
     /// The tiles.
     pub(super) tiles: TileRing<'k>,
-    contents: Contents,
+    /// Scales of A and of B in a stage.
+    scales: [u32; 2],
 }
 
 impl<'k> SharedMemory<'k> {
@@ -46,6 +50,8 @@ impl<'k> SharedMemory<'k> {
     pub(super) fn reserve(builder: &'k Builder, contents: Contents) -> Self {
         let Contents { tile, scales, staged } = contents;
         Self {
+            builder,
+            tile,
             a: builder.shared(tile.stages * tile.m * K_BYTES, 1024),
             b: builder.shared(tile.stages * tile.n * K_BYTES, 1024),
             staged: builder.shared(staged, 128),
@@ -56,7 +62,7 @@ impl<'k> SharedMemory<'k> {
                 ring: builder.ring(TILES_AHEAD),
                 records: builder.shared(TILES_AHEAD * RECORD_WORDS, 16),
             },
-            contents,
+            scales,
         }
     }
 
@@ -64,20 +70,20 @@ impl<'k> SharedMemory<'k> {
     /// consumers of both.
     #[track_caller]
     pub(super) fn initialize(&self) {
-        let Contents { tile, scales, .. } = self.contents;
+        let Self { tile, scales, .. } = *self;
         let consumers = 4 * tile.consumer_warpgroups();
         // The thread that expects the tensors, and each lane for the scales that it copies.
         let producers = if scales == [0, 0] { 1 } else { 1 + 32 };
         self.ring.initialize(producers, consumers * tile.multicast.cluster());
         self.tiles.ring.initialize(1, 1 + consumers);
-        self.a.builder().fence_mbarrier_init();
+        self.builder.fence_mbarrier_init();
     }
 
     /// A warp of the consumers releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since
     /// it read it last.
     #[track_caller]
     pub(super) fn release(&self, empty: Mbarrier<'k>) {
-        let (builder, ctas) = (self.a.builder(), self.contents.tile.multicast.cluster());
+        let (builder, ctas) = (self.builder, self.tile.multicast.cluster());
         let lane = builder.lane();
         if ctas > 1 {
             builder.when(lane.less(ctas), || empty.arrive_remote(lane));
@@ -89,25 +95,25 @@ impl<'k> SharedMemory<'k> {
     /// The rows of A of a stage.
     #[track_caller]
     pub(super) fn a(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, u8> {
-        self.a.at(stage * (self.contents.tile.m * K_BYTES))
+        self.a.at(stage * (self.tile.m * K_BYTES))
     }
 
     /// The rows of B of a stage.
     #[track_caller]
     pub(super) fn b(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, u8> {
-        self.b.at(stage * (self.contents.tile.n * K_BYTES))
+        self.b.at(stage * (self.tile.n * K_BYTES))
     }
 
     /// The scales of A of a stage.
     #[track_caller]
     pub(super) fn a_scales(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, f32> {
-        self.a_scales.at(stage * self.contents.scales[0])
+        self.a_scales.at(stage * self.scales[0])
     }
 
     /// The scales of B of a stage.
     #[track_caller]
     pub(super) fn b_scales(&self, stage: Value<'k, u32>) -> Pointer<'k, Shared, f32> {
-        self.b_scales.at(stage * self.contents.scales[1])
+        self.b_scales.at(stage * self.scales[1])
     }
 }
 

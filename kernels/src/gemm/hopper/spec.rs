@@ -3,8 +3,9 @@
 use super::grouping::Groups;
 use super::plan::{Plan, SPAN};
 use super::tile::{Format, Multicast, Tile};
-use crate::gemm::{LARGEST, Order, Output, Slices};
+use crate::gemm::{LARGEST, Order, Output, Slices, pitch_name};
 use crate::quant::ScaleLayout;
+use crate::rows::target_name;
 use crate::rule::{Rule, require, within};
 use rorqual_codegen::contract::TensorMap;
 use rorqual_ptx::target::Target;
@@ -79,27 +80,7 @@ impl HopperGemmSpec {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let Self {
-            n, k, output, grouping, b_order, a_pitch, b_pitch, d_pitch, accumulate, bias, tile, ..
-        } = *self;
-        let a_scales = self.a_scales.unwrap_or(ScaleLayout::RowMajor);
-        let format = self.format();
-        Plan {
-            format,
-            n,
-            k,
-            output,
-            grouping,
-            b_order,
-            a_pitch,
-            b_pitch,
-            d_pitch,
-            a_scales,
-            accumulate,
-            bias,
-            tile,
-            gated: None,
-        }
+        Plan { spec: *self, gated: None }
     }
 
     /// The name of its kernel, of which no other specialisation has the like.
@@ -111,13 +92,8 @@ impl HopperGemmSpec {
         let columns = option(self.a_scales == Some(ScaleLayout::ColumnMajor), "_col");
         let (adds, bias) = (option(self.accumulate, "_accumulate"), option(self.bias, "_bias"));
         let dense = if self.b_order == Order::OutputMajor { [k, k, n] } else { [k, n, n] };
-        let pitches = [self.a_pitch, self.b_pitch, self.d_pitch];
-        let pitch = match pitches {
-            pitches if pitches == dense => String::new(),
-            [a, b, d] => format!("_pitch{a}x{b}x{d}"),
-        };
-        let grouping = self.grouping.name();
-        let target = target.to_string().replace('_', "");
+        let pitch = pitch_name([self.a_pitch, self.b_pitch, self.d_pitch], dense);
+        let (grouping, target) = (self.grouping.name(), target_name(target));
         format!(
             "{family}_n{n}_k{k}{output}{order}{columns}{adds}{bias}{grouping}{pitch}_{}_{target}",
             tile.name()

@@ -43,10 +43,11 @@ use super::emit;
 use super::gated::{Activated, Gated};
 use super::grouping::Groups;
 use super::plan::{Arguments, Plan, Results, Scales};
-use super::spec::pitch;
+use super::spec::{HopperGemmSpec, pitch};
 use super::tile::{Format, Multicast, Tile};
-use crate::gemm::{LARGEST, Order, Output};
+use crate::gemm::{LARGEST, pitch_name};
 use crate::quant::ScaleLayout;
+use crate::rows::target_name;
 use crate::rule::{Rule, multiple, require, within};
 use crate::targets::Targets;
 use crate::{BLOCK, Family, ScaleFormat};
@@ -135,23 +136,17 @@ impl HopperSwigluSpec {
     }
 
     fn plan(&self) -> Plan {
-        let Self { inter, k, grouping, a_pitch, b_pitch, codes_pitch, a_scales, stages, .. } = *self;
-        Plan {
-            format: Format::Fp8,
-            n: 2 * inter,
-            k,
-            output: Output::Bf16,
+        let Self { grouping, a_pitch, b_pitch, codes_pitch, a_scales, stages, .. } = *self;
+        let tile = Tile { m: ROWS, n: 2 * BLOCK, stages, multicast: Multicast::None };
+        let product = HopperGemmSpec {
             grouping,
-            b_order: Order::OutputMajor,
             a_pitch,
             b_pitch,
             d_pitch: codes_pitch,
-            a_scales,
-            accumulate: false,
-            bias: false,
-            tile: Tile { m: ROWS, n: 2 * BLOCK, stages, multicast: Multicast::None },
-            gated: Some(self.gated()),
-        }
+            a_scales: Some(a_scales),
+            ..HopperGemmSpec::new(Format::Fp8, 2 * self.inter, self.k, tile)
+        };
+        Plan { spec: product, gated: Some(self.gated()) }
     }
 
     /// The name of its kernel, of which no other specialisation has the like.
@@ -162,12 +157,9 @@ impl HopperSwigluSpec {
         let code_columns = option(self.scales == ScaleLayout::ColumnMajor, "_col");
         let (clamp, shape) = (option(self.clamp, "_clamp"), option(self.shape, "_shape"));
         let weights = option(self.row_weights, "_weights");
-        let pitch = match [a_pitch, b_pitch, codes_pitch] {
-            pitches if pitches == [k, k, inter] => String::new(),
-            [a, b, codes] => format!("_pitch{a}x{b}x{codes}"),
-        };
+        let pitch = pitch_name([a_pitch, b_pitch, codes_pitch], [k, k, inter]);
         let (format, grouping) = (self.scale_format.name(), grouping.name());
-        let (family, target) = (HopperFp8Swiglu::NAME, target.to_string().replace('_', ""));
+        let (family, target) = (HopperFp8Swiglu::NAME, target_name(target));
         format!(
             "{family}_i{inter}_k{k}_{format}{columns}{code_columns}{clamp}{shape}{weights}{grouping}{pitch}_s{stages}_{target}"
         )

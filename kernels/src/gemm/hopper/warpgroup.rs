@@ -1,7 +1,7 @@
 //! What the consumer warpgroups of all families do alike: products of what stands in a stage, and promotion.
 
 use super::shared_memory::SharedMemory;
-use super::tile::{K_BYTES, Tile};
+use super::tile::K_BYTES;
 use rorqual_codegen::element::ElementType;
 use rorqual_codegen::mma::wgmma::{self, Accumulator, Descriptor, Encoded, Major};
 use rorqual_codegen::pipeline::{Cursor, Place};
@@ -23,24 +23,18 @@ pub(super) struct Warpgroup<'a, 'k> {
     a: Descriptor<'k>,
     b: Descriptor<'k>,
     b_major: Major,
-    tile: Tile,
 }
 
 impl<'a, 'k> Warpgroup<'a, 'k> {
     /// `row_step` is what rows of the second warpgroup are counted from: 0 where each counts its own.
     #[track_caller]
-    pub(super) fn new(
-        builder: &'k Builder,
-        tile: Tile,
-        memory: &'a SharedMemory<'k>,
-        b_major: Major,
-        row_step: u32,
-    ) -> Self {
+    pub(super) fn new(memory: &'a SharedMemory<'k>, b_major: Major, row_step: u32) -> Self {
+        let builder = memory.builder;
         let zero = builder.constant(0);
         let number = ((builder.thread() >> 7) - 1).uniform();
         let cursor = memory.ring.consumer();
         let a = builder.swizzled_descriptor(memory.a(zero), Major::K);
-        let own_bytes = tile.products() * wgmma::ROWS * K_BYTES;
+        let own_bytes = memory.tile.products() * wgmma::ROWS * K_BYTES;
         Self {
             builder,
             memory,
@@ -51,7 +45,6 @@ impl<'a, 'k> Warpgroup<'a, 'k> {
             row: number * row_step + (builder.warp() & 3) * 16 + builder.lane() / 4,
             column: (builder.lane() & 3) * 2,
             b_major,
-            tile,
         }
     }
 
@@ -71,9 +64,9 @@ impl<'a, 'k> Warpgroup<'a, 'k> {
         row_block: u32,
         column: u32,
     ) -> impl Iterator<Item = [Encoded<'k>; 2]> + use<'k> {
-        let b_major = self.b_major;
-        let a = self.a.pieces(stage, self.tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
-        let b = self.b.pieces(stage, self.tile.n * K_BYTES).bytes(column * K_BYTES);
+        let (tile, b_major) = (self.memory.tile, self.b_major);
+        let a = self.a.pieces(stage, tile.m * K_BYTES).bytes(row_block * wgmma::ROWS * K_BYTES);
+        let b = self.b.pieces(stage, tile.n * K_BYTES).bytes(column * K_BYTES);
         let steps = 0..K_BYTES / wgmma::K_BYTES;
         steps
             .map(move |step| [a.bytes(step * Major::K.k_bytes()), b.bytes(step * b_major.k_bytes())])

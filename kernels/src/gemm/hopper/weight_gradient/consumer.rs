@@ -8,18 +8,17 @@ use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
 use crate::gemm::hopper::shared_memory::SharedMemory;
 use crate::gemm::hopper::warpgroup::Warpgroup;
 use rorqual_codegen::mma::wgmma::{self, Major};
-use rorqual_codegen::{Builder, Value, Variable};
+use rorqual_codegen::{Value, Variable};
 
 /// What the consumer warps do.
 #[track_caller]
 pub(super) fn consume<'k>(
-    builder: &'k Builder,
     spec: &HopperWeightGradientSpec,
     memory: &SharedMemory<'k>,
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
     let own_rows = spec.tile.products() * wgmma::ROWS;
-    let warpgroup = Warpgroup::new(builder, spec.tile, memory, Major::K, own_rows);
+    let warpgroup = Warpgroup::new(memory, Major::K, own_rows);
     memory.tiles.worker().for_each(|tile: Tile<'k>| {
         let sums = sums(spec, &warpgroup, tile.blocks.uniform());
         store(spec, &warpgroup, arguments, &tile, &sums);

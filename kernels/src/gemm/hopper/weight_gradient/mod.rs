@@ -78,11 +78,11 @@ impl Family for HopperWeightGradient {
         generate::<HopperWeightGradientArguments>(header, |builder, arguments| {
             let memory = SharedMemory::reserve(builder, spec.contents());
             let roles = Roles {
-                produce: || producer::produce(builder, spec, &memory, &arguments),
-                schedule: || schedule::schedule(builder, spec, memory.tiles.scheduler(), &arguments),
-                consume: || consumer::consume(builder, spec, &memory, &arguments),
+                produce: || producer::produce(spec, &memory, &arguments),
+                schedule: || schedule::schedule(spec, &memory, &arguments),
+                consume: || consumer::consume(spec, &memory, &arguments),
             };
-            roles.emit(builder, &spec.tile, &memory);
+            roles.emit(&memory);
         })
     }
 }

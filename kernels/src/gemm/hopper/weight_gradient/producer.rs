@@ -8,21 +8,20 @@ use crate::gemm::hopper::producer::{copy_rows, fill_stages};
 use crate::gemm::hopper::shared_memory::SharedMemory;
 use crate::gemm::hopper::tile::K_BYTES;
 use crate::quant::ScaleLayout;
+use rorqual_codegen::Value;
 use rorqual_codegen::pipeline::Place;
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
-use rorqual_codegen::{Builder, Value};
 
 /// What the producing warp does.
 #[track_caller]
 pub(super) fn produce<'k>(
-    builder: &'k Builder,
     spec: &HopperWeightGradientSpec,
     memory: &SharedMemory<'k>,
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
     let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
     let bytes = (spec.tile.m + spec.tile.n) * K_BYTES;
-    let is_first_lane = builder.lane().equals(0);
+    let is_first_lane = memory.builder.lane().equals(0);
     tiles.for_each(|tile: Tile<'k>| {
         let scales = [
             ScaleSource::new(spec, arguments, arguments.a_scales, [spec.m, spec.tile.m], tile.row),

@@ -7,7 +7,7 @@
 
 use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
 use crate::gemm::hopper::schedule::{Turns, report};
-use crate::gemm::hopper::shared_memory::{Record, TileCursor};
+use crate::gemm::hopper::shared_memory::{Record, SharedMemory};
 use rorqual_codegen::{Builder, Predicate, Value};
 
 /// A tile of D as the scheduler announces it.
@@ -46,15 +46,15 @@ impl<'k> Record<'k> for Tile<'k> {
 /// What the scheduling warp does.
 #[track_caller]
 pub(super) fn schedule<'k>(
-    builder: &'k Builder,
     spec: &HopperWeightGradientSpec,
-    tiles: TileCursor<'k>,
+    memory: &SharedMemory<'k>,
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
+    let (builder, tiles) = (memory.builder, memory.tiles.scheduler());
     let zero = builder.constant(0);
     let [rows, columns] = spec.units();
     let groups = spec.groups.map_or(builder.constant(1), |groups| good_groups(builder, groups, arguments));
-    let turns = Turns::new(builder, spec.tile);
+    let turns = Turns::new(memory);
     builder.for_each(turns.first, groups * (rows * columns), turns.step, |unit| {
         let (group, unit) = (unit / (rows * columns), unit % (rows * columns));
         let (row, column) = turns.start(unit, builder.constant(rows), columns);

@@ -7,6 +7,7 @@ use crate::gemm::hopper::shared_memory::Contents;
 use crate::gemm::hopper::spec::pitch;
 use crate::gemm::hopper::tile::{CONTROL_BYTES, K_BYTES};
 use crate::quant::ScaleLayout;
+use crate::rows::target_name;
 use crate::rule::{Rule, require, within};
 use rorqual_codegen::Header;
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
@@ -104,7 +105,7 @@ impl HopperWeightGradientSpec {
         let columns = if self.scales == ScaleLayout::ColumnMajor { "_col" } else { "" };
         let adds = if self.accumulate { "_accumulate" } else { "" };
         let pitch = if d_pitch == n { String::new() } else { format!("_pitch{d_pitch}") };
-        let target = target.to_string().replace('_', "");
+        let target = target_name(target);
         format!("{family}_m{m}_n{n}{groups}{columns}{adds}{pitch}_{}_{target}", self.tile.name())
     }
 }
