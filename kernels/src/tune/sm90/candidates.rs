@@ -20,8 +20,8 @@ fn hides_latency(tile: &Tile, format: Format) -> bool {
 }
 
 /// The tiles that a problem may get: each with as many stages as fit, but no tile of fewer than 3. If enough to hide the
-/// latency of copies, the most that divide the blocks of K: then a tile is whole rounds of the ring, and its addresses
-/// are literals. With 64 rows, columns go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or
+/// latency of copies, or at most an eighth fewer, the most that divide the blocks of K: then a tile is whole rounds of the
+/// ring, and its addresses are literals. With 64 rows, columns go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or
 /// more, where both neighbours exist. Where columns of B are contiguous, a tile is whole copies of them, for one CTA.
 #[must_use]
 pub fn candidates(problem: &Problem) -> Vec<Tile> {
@@ -47,8 +47,9 @@ pub fn candidates(problem: &Problem) -> Vec<Tile> {
             };
             let counts = || (LEAST_STAGES..=MOST_STAGES).rev().filter(fits);
             let whole_rounds = counts().find(|stages| {
-                let tile = Tile { m, n, stages: *stages, multicast };
-                blocks.is_multiple_of(*stages) && hides_latency(&tile, problem.format)
+                let is_hardly_fewer = 8 * stages >= 7 * counts().next().unwrap_or(*stages);
+                let hides = || hides_latency(&Tile { m, n, stages: *stages, multicast }, problem.format);
+                blocks.is_multiple_of(*stages) && (is_hardly_fewer || hides())
             });
             if let (true, Some(stages)) = (is_suitable, whole_rounds.or(counts().next())) {
                 tiles.push(Tile { m, n, stages, multicast });
