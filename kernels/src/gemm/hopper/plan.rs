@@ -113,22 +113,17 @@ impl Plan {
 
     /// Whether groups of few rows get their operands swapped.
     pub(super) const fn swaps_few_rows(&self) -> bool {
-        let grouped =
-            self.gated.is_none() && !matches!(self.spec.grouping, Groups::Dense | Groups::Batched { .. });
-        let fits = self.spec.tile.m == FEW_COLUMNS && self.spec.tile.n >= FEW_ROWS;
-        let is_plain =
-            matches!((self.spec.tile.multicast, self.spec.b_order), (Multicast::None, Order::OutputMajor));
-        grouped && fits && is_plain
+        let HopperGemmSpec { tile, grouping, b_order, .. } = self.spec;
+        let grouped = self.gated.is_none() && !matches!(grouping, Groups::Dense | Groups::Batched { .. });
+        let fits = tile.m == FEW_COLUMNS && tile.n >= FEW_ROWS;
+        grouped && fits && matches!((tile.multicast, b_order), (Multicast::None, Order::OutputMajor))
     }
 
     /// Elements from one row of a staged piece to the next. An odd number of chunks of 16 bytes: then the 8 rows of a
     /// matrix are in different banks.
     pub(super) const fn staged_pitch(&self) -> u32 {
-        let columns = if self.spec.tile.n < PIECE_COLUMNS && !self.swaps_few_rows() {
-            self.spec.tile.n
-        } else {
-            PIECE_COLUMNS
-        };
+        let n = self.spec.tile.n;
+        let columns = if n < PIECE_COLUMNS && !self.swaps_few_rows() { n } else { PIECE_COLUMNS };
         8 * (columns / 8 + 1 - columns / 8 % 2)
     }
 
@@ -142,15 +137,12 @@ impl Plan {
 
     /// What a CTA has in shared memory.
     pub(super) const fn contents(&self) -> Contents {
+        let tile = self.spec.tile;
         let scales = match self.spec.format() {
-            Format::Fp8 => [self.spec.tile.m, self.scale_blocks()],
+            Format::Fp8 => [tile.m, self.scale_blocks()],
             Format::Bf16 => [0, 0],
         };
-        Contents {
-            tile: self.spec.tile,
-            scales,
-            staged: self.spec.tile.consumer_warpgroups() * self.staged_elements(),
-        }
+        Contents { tile, scales, staged: tile.consumer_warpgroups() * self.staged_elements() }
     }
 
     /// Runs of columns of a tile that surely have one scale of B.
@@ -215,8 +207,7 @@ impl Plan {
         let share = if self.spec.b_order == Order::OutputMajor { rows } else { SPAN };
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
-            let (k, n, pitch) =
-                (u64::from(self.spec.k), u64::from(self.spec.n), u64::from(self.spec.b_pitch));
+            let [k, n, pitch] = [self.spec.k, self.spec.n, self.spec.b_pitch].map(u64::from);
             let (columns, rows) = if self.spec.b_order == Order::OutputMajor { (k, n) } else { (n, k) };
             let weights = self.spec.grouping.weights();
             let slice = match self.spec.grouping {
@@ -235,8 +226,7 @@ impl Plan {
     /// The tensor map of gates and ups: a box has rows of a gate, and the rows of its up that go with them.
     pub(super) fn gate_up_map(&self, address: u64) -> TensorMap {
         let boxed = self.matrix(self.spec.tile.n / 2);
-        let (k, rows, pitch) =
-            (u64::from(self.spec.k), u64::from(self.spec.n / 2), u64::from(self.spec.b_pitch));
+        let [k, rows, pitch] = [self.spec.k, self.spec.n / 2, self.spec.b_pitch].map(u64::from);
         let halves = 2 * self.spec.grouping.weights();
         let mut map = batched(&boxed, address, [k, rows], pitch, halves, (0, rows * pitch));
         map.box_extents[2] = 2;
