@@ -27,6 +27,7 @@ struct Trial {
 
 /// Issues a bulk copy of 512 bytes of sevens.
 const COPY: &str = "
+    mbarrier.init.shared.b64 [%r2], 1;
     mbarrier.arrive.expect_tx.shared.b64 %rd3, [%r2], 512;
     cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%r1], [%rd1], 512, [%r2];";
 
@@ -43,6 +44,13 @@ DELAYING:
     add.u32 %r9, %r9, 1;
     setp.lt.u32 %p1, %r9, 600;
     @%p1 bra DELAYING;";
+
+/// Sets both words of a litmus test to 0.
+const CLEAR: &str = "
+    mov.u32 %r3, 0;
+    st.relaxed.cta.shared.u32 [%r1], %r3;
+    st.relaxed.cta.shared.u32 [%r1+64], %r3;
+    bar.sync 0;";
 
 const PREPARE_PRODUCT: &str = "
     mad.lo.u32 %r5, %r20, 16, %r1;
@@ -75,6 +83,7 @@ fn text(trial: &Trial, wrong: bool) -> String {
         ("COPY", COPY),
         ("WAIT", WAIT),
         ("DELAY", DELAY),
+        ("CLEAR", CLEAR),
         ("PREPARE_PRODUCT", PREPARE_PRODUCT),
         ("DOUBLE_A", DOUBLE_A),
         ("GIVE_PRODUCT", GIVE_PRODUCT),
@@ -182,7 +191,6 @@ const TRIALS: &[Trial] = &[
         name: "reads after some time what has not arrived",
         stress: "round-robin,copies=late",
         body: "
-    mbarrier.init.shared.b64 [%r2], 1;
     <COPY>
     FAULT {
     <DELAY>
@@ -199,7 +207,6 @@ const TRIALS: &[Trial] = &[
         name: "reads what a copy that is under way overwrites",
         stress: "round-robin,copies=early",
         body: "
-    mbarrier.init.shared.b64 [%r2], 1;
     mov.u32 %r4, 5;
     st.shared.u32 [%r1], %r4;
     REMEDY {
@@ -219,7 +226,6 @@ const TRIALS: &[Trial] = &[
         name: "takes the last bytes of a copy for the signal that all have come",
         stress: "round-robin,copies=shredded",
         body: "
-    mbarrier.init.shared.b64 [%r2], 1;
     <COPY>
     FAULT {
 POLLING:
@@ -242,7 +248,6 @@ POLLING:
         name: "takes the end of try_wait for the end of the phase",
         stress: "round-robin,spurious=100",
         body: "
-    mbarrier.init.shared.b64 [%r2], 1;
     <COPY>
     FAULT {
     mbarrier.try_wait.parity.shared.b64 %p2, [%r2], 0;
@@ -386,10 +391,7 @@ JOIN:
         name: "passes a message by relaxed accesses",
         stress: "round-robin,stale",
         body: "
-    mov.u32 %r3, 0;
-    st.relaxed.cta.shared.u32 [%r1], %r3;
-    st.relaxed.cta.shared.u32 [%r1+64], %r3;
-    bar.sync 0;
+    <CLEAR>
     setp.ge.u32 %p3, %r20, 32;
     @%p3 bra WRITER;
 POLLING:
@@ -423,10 +425,7 @@ WRITER:
         stress: "round-robin,stale",
         body: "
     // Each of the warps stores to one word and loads the other; one of them must see the other's store.
-    mov.u32 %r3, 0;
-    st.relaxed.cta.shared.u32 [%r1], %r3;
-    st.relaxed.cta.shared.u32 [%r1+64], %r3;
-    bar.sync 0;
+    <CLEAR>
     and.b32 %r4, %r20, 31;
     setp.ne.u32 %p4, %r4, 0;
     @%p4 bra DONE;
@@ -458,9 +457,7 @@ DONE:
         stress: "round-robin,stale",
         body: "
     // One warp counts up; what the other sees never goes down.
-    mov.u32 %r3, 0;
-    st.relaxed.cta.shared.u32 [%r1], %r3;
-    bar.sync 0;
+    <CLEAR>
     and.b32 %r4, %r20, 31;
     setp.ne.u32 %p4, %r4, 0;
     @%p4 ret;
@@ -561,6 +558,14 @@ impl Trial {
     fn is_right(&self, words: &[u32]) -> bool {
         words.iter().enumerate().all(|(index, word)| *word == (self.expected)(index))
     }
+
+    /// Runs a sibling, of which nothing may be reported; an error has the words, which are wrong.
+    fn run(&self, wrong: bool, options: Options) -> Result<(), Vec<u32>> {
+        let schedule = options.schedule;
+        let (words, outcome) = run(self, wrong, options);
+        assert!(outcome.reports.is_empty(), "{} under {schedule}: {}", self.name, outcome.reports[0]);
+        if self.is_right(&words) { Ok(()) } else { Err(words) }
+    }
 }
 
 #[test]
@@ -568,17 +573,11 @@ fn stress_brings_out_what_the_same_order_without_it_hides() {
     for trial in TRIALS {
         let mut found = 0;
         for seed in 0..SEEDS {
-            for schedule in [trial.calm, trial.stress] {
-                let (words, outcome) = run(trial, false, unchecked(seed, schedule));
-                assert!(outcome.reports.is_empty(), "{}: {}", trial.name, outcome.reports[0]);
-                assert!(trial.is_right(&words), "{}, right, {schedule}, seed {seed}: {words:?}", trial.name);
+            for (wrong, schedule) in [(false, trial.calm), (false, trial.stress), (true, trial.calm)] {
+                let result = trial.run(wrong, unchecked(seed, schedule));
+                assert_eq!(result, Ok(()), "{}, wrong: {wrong}, {schedule}, seed {seed}", trial.name);
             }
-            let (words, outcome) = run(trial, true, unchecked(seed, trial.calm));
-            assert!(outcome.reports.is_empty(), "{}: {}", trial.name, outcome.reports[0]);
-            assert!(trial.is_right(&words), "{}, wrong, {}, seed {seed}: {words:?}", trial.name, trial.calm);
-            let (words, outcome) = run(trial, true, unchecked(seed, trial.stress));
-            assert!(outcome.reports.is_empty(), "{}: {}", trial.name, outcome.reports[0]);
-            found += u32::from(!trial.is_right(&words));
+            found += u32::from(trial.run(true, unchecked(seed, trial.stress)).is_err());
         }
         assert!(found > 0, "{} is not brought out by {}", trial.name, trial.stress);
     }
@@ -589,9 +588,7 @@ fn right_programs_run_clean_under_all_stress() {
     for trial in TRIALS {
         for (seed, schedule) in (0..).zip(Schedule::stress()) {
             let options = Options { seed, schedule, threads: 1, ..Options::default() };
-            let (words, outcome) = run(trial, false, options);
-            assert!(outcome.reports.is_empty(), "{} under {schedule}: {}", trial.name, outcome.reports[0]);
-            assert!(trial.is_right(&words), "{} under {schedule}: {words:?}", trial.name);
+            assert_eq!(trial.run(false, options), Ok(()), "{} under {schedule}", trial.name);
         }
     }
 }
