@@ -24,7 +24,7 @@ pub struct Choice {
     pub considered: Vec<Estimate>,
 }
 
-/// Chooses the tile of a problem, as the [module](self) says.
+/// Chooses the tile of a problem, as the [module](super) says.
 #[must_use]
 pub fn choose(problem: &Problem) -> Choice {
     let mut considered: Vec<_> =
