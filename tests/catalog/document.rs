@@ -69,7 +69,7 @@ fn the_page_lists_the_catalog() {
     };
     let kernels: Vec<Kernel> = rows.iter().enumerate().flat_map(of_row).collect();
     let directory = tempfile::tempdir().expect("a directory");
-    let assembled = Search::named().ptxas.ok().flatten().map(|ptxas| {
+    let assembled = Search::named().map(|ptxas| {
         let assembler = Assembler::new(&ptxas, directory.path()).unwrap_or_else(|error| panic!("{error}"));
         assemble_all(&assembler, &kernels)
     });

@@ -35,7 +35,7 @@ pub struct Tools {
 impl Tools {
     /// Those that the environment names; `None` unless it names both. Results are kept in a directory.
     pub fn named(directory: &Path) -> Option<Self> {
-        let ptxas = Search::named().ptxas.ok()??;
+        let ptxas = Search::named()?;
         let disassembler = PathBuf::from(env::var_os(DISASSEMBLER_VARIABLE)?);
         let assembler = Assembler::new(&ptxas, directory).unwrap_or_else(|error| panic!("{error}"));
         Some(Self { assembler, disassembler })

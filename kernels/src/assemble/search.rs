@@ -28,10 +28,12 @@ impl Search {
         Self::with(|variable| env::var_os(variable).filter(|value| !value.is_empty()))
     }
 
-    /// Only what `RORQUAL_PTXAS` names: a ptxas that happens to be installed is not found.
+    /// What `RORQUAL_PTXAS` names, unless that is `none`: a ptxas that happens to be installed is not found.
     #[must_use]
-    pub fn named() -> Self {
-        Self::with(|variable| env::var_os(variable).filter(|value| variable == VARIABLE && !value.is_empty()))
+    pub fn named() -> Option<PathBuf> {
+        let named =
+            |variable: &str| env::var_os(variable).filter(|value| variable == VARIABLE && !value.is_empty());
+        Self::with(named).ptxas.ok().flatten()
     }
 
     /// The same as [`in_environment`](Self::in_environment) in an environment of the caller.
