@@ -124,7 +124,8 @@ mod tests {
             let name = format!("{}: ", kernel.artifact.contract.kernel);
             wrong.iter().map(|what| what.strip_prefix(&name).expect("the kernel's name").to_owned()).collect()
         };
-        let cases: [(fn(&mut Measured), &[&str]); 9] = [
+        type Case<'c> = (fn(&mut Measured), &'c [&'c str]);
+        let cases: [Case<'_>; 9] = [
             (|measured| measured.report.warnings.push("(C7517) injected".to_owned()), &["(C7517) injected"]),
             (
                 |measured| measured.report.registers = 176,
