@@ -7,8 +7,9 @@ use std::ops::Range;
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::matmul::{View, matmul};
+use super::matmul::View;
 use super::quantize::{Quantized, quantize_1x128};
+use super::sums::{Factors, multiply};
 use super::{Numerics, Precision};
 use crate::model::weights::{BLOCK, Matrix};
 use crate::num::E4m3;
@@ -169,8 +170,8 @@ impl<'a> WeightTile<'a> {
         let weights = View::new(&self.transposed, input.columns, self.padded_rows, self.padded_rows);
         let mut sums = vec![0.0; input.tokens * self.padded_rows];
         match &input.scales {
-            None => matmul(input.view(), weights, &mut sums, false),
-            Some(scales) => self.block_scaled_sums(input, scales, weights, &mut sums),
+            None => multiply(Factors::Bf16, input.view(), weights, &mut sums, numerics),
+            Some(scales) => self.block_scaled_sums(input, scales, weights, &mut sums, numerics),
         }
         if output == Output::Activation {
             numerics.round(&mut sums);
@@ -182,13 +183,26 @@ impl<'a> WeightTile<'a> {
     }
 
     /// FP8: the sum over each 128 of K is promoted with both scales.
-    fn block_scaled_sums(&self, input: &Input, scales: &[f32], weights: View<'_>, sums: &mut [f32]) {
+    fn block_scaled_sums(
+        &self,
+        input: &Input,
+        scales: &[f32],
+        weights: View<'_>,
+        sums: &mut [f32],
+        numerics: Numerics,
+    ) {
         let blocks = input.columns.div_ceil(BLOCK);
         let mut partial = vec![0.0; sums.len()];
         let mut weight_scales = vec![1.0; self.padded_rows];
         for block in 0..blocks {
             let (start, run) = (block * BLOCK, BLOCK.min(input.columns - block * BLOCK));
-            matmul(input.view().columns(start, run), weights.rows(start, run), &mut partial, false);
+            multiply(
+                Factors::E4m3,
+                input.view().columns(start, run),
+                weights.rows(start, run),
+                &mut partial,
+                numerics,
+            );
             for (scale, row) in weight_scales.iter_mut().zip(self.rows.clone()) {
                 *scale = self.weight.scale(row, block);
             }

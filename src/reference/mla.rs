@@ -20,6 +20,7 @@ use super::linear::{Output, linear, linear_rows};
 use super::matmul::{View, matmul};
 use super::ops::rms_norm;
 use super::rope::rotate_pairs;
+use super::sums::{Factors, multiply};
 use crate::model::cache::LatentCache;
 use crate::model::config::Config;
 use crate::model::weights::Matrix;
@@ -432,7 +433,7 @@ fn attend_tile(
     for (block, scores) in scores.chunks_mut(KEY_BLOCK * lanes).enumerate() {
         let first = block * KEY_BLOCK;
         let count = KEY_BLOCK.min(keys.row_count() - first);
-        matmul(keys.rows(first, count), queries, &mut scores[..count * lanes], false);
+        multiply(Factors::Bf16, keys.rows(first, count), queries, &mut scores[..count * lanes], numerics);
     }
 
     let (max, sum) = exponentials(&mut scores, visible, lanes, softmax_scale);
@@ -517,7 +518,7 @@ fn times_rows(x: View<'_>, kv_b: &Matrix, rows: Range<usize>, numerics: Numerics
     let count = rows.len();
     let weight = dequantized_rows(kv_b, rows, numerics);
     let mut y = vec![0.0; x.row_count() * kv_b.columns()];
-    matmul(x, View::new(&weight, count, kv_b.columns(), kv_b.columns()), &mut y, false);
+    multiply(Factors::Bf16, x, View::new(&weight, count, kv_b.columns(), kv_b.columns()), &mut y, numerics);
     numerics.round(&mut y);
     y
 }
@@ -531,7 +532,7 @@ fn times_rows_transposed(x: &[f32], kv_b: &Matrix, rows: Range<usize>, numerics:
     let x = transpose_padded(x, tokens, kv_b.columns(), lanes);
     let mut y = vec![0.0; count * lanes];
     let weight = View::new(&weight, count, kv_b.columns(), kv_b.columns());
-    matmul(weight, View::new(&x, kv_b.columns(), lanes, lanes), &mut y, false);
+    multiply(Factors::Bf16, weight, View::new(&x, kv_b.columns(), lanes, lanes), &mut y, numerics);
     let mut y = View::new(&y, count, lanes, lanes).transposed().rows(0, tokens).to_rows();
     numerics.round(&mut y);
     y

@@ -20,6 +20,9 @@
 //! | combine | f32: the shared expert's output, then `fma(weight, expert output, acc)` in ascending slot; result bf16 |
 //! | head | bf16 inputs, f32 logits |
 //!
+//! Instead of f32, the tensor core of a target can add the products: [`Sums`]. The weighted sum of values in attention,
+//! whose order is the kernels' own, stays in f32.
+//!
 //! # Batch invariance
 //! What a token computes depends on its own sequence alone, bit for bit: not on the batch around it, the length of
 //! a prefill chunk or the number of threads. Sums have a fixed order ([`matmul`] says how), and prompt tokens
@@ -35,8 +38,10 @@ pub mod mtp;
 pub mod ops;
 pub mod quantize;
 pub mod rope;
+pub mod sums;
 
 pub use model::{Model, Observer, Segment};
+pub use sums::Sums;
 
 use crate::model::config::ScaleFormat;
 use crate::num::round_to_bf16;
@@ -57,13 +62,17 @@ pub struct Numerics {
     pub precision: Precision,
     /// Scales of FP8 activations: any f32, or powers of two (`scale_fmt: ue8m0`).
     pub activation_scale: ScaleFormat,
+    /// What adds the products of matrix products in [`Precision::Kernel`]; in [`Precision::F32`] always f32.
+    pub sums: Sums,
 }
 
 impl Numerics {
     /// The mathematics in f32.
-    pub const F32: Self = Self { precision: Precision::F32, activation_scale: ScaleFormat::F32 };
+    pub const F32: Self =
+        Self { precision: Precision::F32, activation_scale: ScaleFormat::F32, sums: Sums::F32 };
     /// The kernels' rounding points with f32 activation scales.
-    pub const KERNEL: Self = Self { precision: Precision::Kernel, activation_scale: ScaleFormat::F32 };
+    pub const KERNEL: Self =
+        Self { precision: Precision::Kernel, activation_scale: ScaleFormat::F32, sums: Sums::F32 };
 
     /// Rounds an activation that a kernel would store: to bf16 in [`Precision::Kernel`], not at all in
     /// [`Precision::F32`].

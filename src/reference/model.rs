@@ -18,7 +18,7 @@ use super::moe::{Mlp, Moe};
 use super::mtp::Mtp;
 use super::ops::{add_residual, embedding, rms_norm};
 use super::rope::{MscaleConvention, Rope};
-use super::{InputError, Numerics, Precision};
+use super::{InputError, Numerics, Precision, Sums};
 use crate::model::cache::LatentCache;
 use crate::model::config::{Config, ScaleFormat, TopkMethod};
 use crate::model::weights::{Checkpoint, Matrix, TensorInfo, WeightsError, scales_of};
@@ -151,8 +151,15 @@ impl Model {
             mtp = Some(loader.mtp(&embedding, &head)?);
         }
         loader.check_nothing_left()?;
-        let numerics = Numerics { precision, activation_scale };
+        let numerics = Numerics { precision, activation_scale, sums: Sums::F32 };
         Ok(Self { config, numerics, rope, embedding, blocks, norm, head, mtp })
+    }
+
+    /// The same network with other sums in its matrix products, in [`Precision::Kernel`].
+    #[must_use]
+    pub fn with_sums(mut self, sums: Sums) -> Self {
+        self.numerics.sums = sums;
+        self
     }
 
     /// The configuration.

@@ -16,11 +16,12 @@ mod linear;
 mod mixture;
 mod quantize;
 mod split;
+mod sums;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseResult;
 use rorqual::model::config::ScaleFormat;
-use rorqual::reference::{Numerics, Precision};
+use rorqual::reference::{Numerics, Precision, Sums};
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
@@ -28,8 +29,11 @@ fn cases(cases: u32) -> ProptestConfig {
 
 fn numerics() -> impl Strategy<Value = Numerics> {
     let precision = prop_oneof![Just(Precision::F32), Just(Precision::Kernel)];
-    (precision, scale_format())
-        .prop_map(|(precision, activation_scale)| Numerics { precision, activation_scale })
+    (precision, scale_format()).prop_map(|(precision, activation_scale)| Numerics {
+        precision,
+        activation_scale,
+        sums: Sums::F32,
+    })
 }
 
 fn scale_format() -> impl Strategy<Value = ScaleFormat> {
