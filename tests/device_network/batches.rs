@@ -71,7 +71,7 @@ fn chunks_of_the_prompt_do_not_show() {
         let model = checkpoint::model(name);
         let prompt = tokens(model.config().vocab_size, 70, 5);
         let rest = tokens(model.config().vocab_size, 2, 6);
-        for target in checkpoint::targets(false) {
+        for target in checkpoint::targets() {
             let network = checkpoint::load(&model, target, 256);
             let whole = alone(&network, &prompt[..66], 66, &rest);
             for chunk in [7, 64] {
@@ -101,7 +101,7 @@ fn kernels_for_few_rows_and_for_many_give_the_same_bits() {
 #[test]
 fn requests_batched_and_speculated_give_the_tokens_of_each_alone() {
     let model = checkpoint::model(BUNDLED);
-    for target in checkpoint::targets(false) {
+    for target in checkpoint::targets() {
         run_batched_and_speculated(&checkpoint::load(&model, target, 2048));
     }
 }
