@@ -112,6 +112,7 @@ pub mod bits;
 pub mod builder;
 pub mod contract;
 pub mod control;
+pub mod division;
 pub mod element;
 pub mod error;
 pub mod exponential;

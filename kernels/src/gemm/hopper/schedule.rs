@@ -360,7 +360,9 @@ fn place<'k>(
     column_tiles: u32,
 ) -> (Value<'k, u32>, Value<'k, u32>) {
     let of_band = BAND * column_tiles;
-    let (band, number) = (number / of_band, number % of_band);
+    // There are fewer than 2^31.
+    let band = number.divide_by_known(of_band);
+    let number = number - band * of_band;
     let first = band * BAND;
     let height = (row_tiles - first).min(BAND);
     (first + number % height, number / height)
