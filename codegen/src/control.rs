@@ -49,6 +49,11 @@ impl Builder {
     ) {
         let (start, end) = (start.into().value(self), end.into().value(self));
         let step = step.into().value(self);
+        if let (Some(start), Some(end)) = (start.known(), end.known())
+            && start >= end
+        {
+            return;
+        }
         let index = start.variable();
         let (again, done) = (self.label(), self.label());
         // The condition is tested at the bottom, so that an iteration has one branch.

@@ -159,6 +159,46 @@ fn fate_of_last_barrier() -> Option<Fate> {
     Some(judge(&mutator, deleted.last()?, &Exchange))
 }
 
+/// The rule of the mutant of a kernel whose name ends so, by the text alone.
+fn rule_of(body: &str, name: &str) -> Option<Rule> {
+    let mutator = Mutator::new(&kernel(body)).expect("PTX");
+    let mutants = mutator.mutants();
+    let mutant = mutants.iter().find(|mutant| mutant.to_string().ends_with(name));
+    mutator.equivalent(mutant.unwrap_or_else(|| panic!("no {name}: {mutants:?}")))
+}
+
+#[test]
+fn a_look_whose_answer_nobody_reads_may_be_anything() {
+    const LOOK: &str = "mov.u32 %r5, 0; L: mbarrier.try_wait.parity.shared.b64 %p1, [barrier], %r5;";
+    let unread =
+        format!("{LOOK} ld.shared.u32 %r6, [%r2]; setp.eq.u32 %p1, %r6, 0; @%p1 st.shared.u32 [%r2], %r6;");
+    for change in [" deleted", " other parity", " relaxed", " moved down"] {
+        assert_eq!(
+            rule_of(&unread, &format!("try_wait.parity.shared.b64{change}")),
+            Some(Rule::AnswerUnread)
+        );
+    }
+    let read = format!("{LOOK} @%p1 st.shared.u32 [%r2], %r5;");
+    assert_eq!(rule_of(&read, "b64 relaxed"), None);
+    let read_on_one_way = format!("{LOOK} @%p2 setp.eq.u32 %p1, %r5, 0; @%p1 st.shared.u32 [%r2], %r5;");
+    assert_eq!(rule_of(&read_on_one_way, "b64 relaxed"), None, "a guarded write leaves the answer");
+    let read_around_the_loop =
+        format!("@%p1 bra D; {LOOK} setp.eq.u32 %p2, %r0, 0; @%p2 bra B; D: ret; B: @%p1 bra L;");
+    assert_eq!(rule_of(&read_around_the_loop, "b64 relaxed"), None);
+}
+
+#[test]
+fn a_warp_may_meet_on_either_side_of_a_wait_for_products() {
+    let waits = "st.shared.u32 [%r2], %r0; wgmma.commit_group.sync.aligned; bar.warp.sync 0xffffffff;
+        wgmma.wait_group.sync.aligned 0; ld.shared.u32 %r5, [%r4];";
+    assert_eq!(rule_of(waits, "bar.warp.sync moved up"), Some(Rule::NothingCrossed));
+    assert_eq!(rule_of(waits, "bar.warp.sync moved down"), Some(Rule::NothingCrossed));
+    assert_eq!(rule_of(waits, "bar.warp.sync deleted"), None);
+    let accesses = "st.shared.u32 [%r2], %r0; bar.warp.sync 0xffffffff; ld.shared.u32 %r5, [%r4];";
+    assert_eq!(rule_of(accesses, "bar.warp.sync moved up"), None);
+    assert_eq!(rule_of(accesses, "bar.warp.sync moved down"), None);
+}
+
 #[test]
 fn what_no_rule_explains_is_alive() {
     // A barrier between accesses that never meet: each thread has its own word.

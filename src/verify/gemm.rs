@@ -37,6 +37,7 @@ pub(super) struct Product {
 }
 
 /// What cases of a family may be.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Sizes {
     /// At most, but for what makes it a multiple of `n_unit`.
     pub(super) n: usize,

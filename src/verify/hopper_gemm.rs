@@ -22,6 +22,8 @@ use rorqual_kernels::{Registered, device_error, generate};
 
 /// About as many rows as a group has whose operands are swapped.
 const FEW_ROWS: usize = 40;
+/// Tiles of a case with many rows, at least.
+const FEWEST_TILES: u32 = 4;
 
 /// What is not in a portable case.
 struct Hopper {
@@ -114,6 +116,16 @@ impl Hopper {
     }
 }
 
+/// Sizes with so many rows that a CTA which is alone goes round its rings of stages and tiles more than twice.
+pub(super) fn many_tiles(format: Format, case: &Case, tile: Tile, sizes: &Sizes) -> Sizes {
+    let blocks = (case.spec.k * format.bytes()).div_ceil(128);
+    let unit_rows = if tile.multicast == Multicast::B { 2 * tile.m } else { tile.m };
+    // Half as many may be drawn.
+    let tiles = 2 * (2 * tile.stages / blocks + 1).max(FEWEST_TILES);
+    let rows = tiles.div_ceil(case.spec.n.div_ceil(tile.n)) * unit_rows;
+    Sizes { rows: sizes.rows.max(rows as usize / case.weights), ..*sizes }
+}
+
 /// Turns a case of offsets into one in which each row names its group: mostly in runs, some rows without a group.
 pub(super) fn index_rows(random: &mut Random, case: &mut Case) {
     let groups = case.weights;
@@ -174,6 +186,7 @@ pub fn run_bf16(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed
     let mut case = Case::draw(random, false, &sizes);
     let spec = draw_spec(random, Format::Bf16, &case);
     let kernel = generate::<HopperBf16Gemm>(&spec, machine.target())?;
+    let sizes = many_tiles(Format::Bf16, &case, spec.tile, &sizes);
     let hopper = Hopper::draw(random, spec, &mut case, &sizes);
     let style = random.style();
     let [a_size, b_size, d_size] = case.sizes();
@@ -221,6 +234,7 @@ pub fn run_fp8(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed,
     let mut case = Case::draw(random, true, &sizes);
     let spec = draw_spec(random, Format::Fp8, &case);
     let kernel = generate::<HopperFp8Gemm>(&spec, machine.target())?;
+    let sizes = many_tiles(Format::Fp8, &case, spec.tile, &sizes);
     let hopper = Hopper::draw(random, spec, &mut case, &sizes);
     let style = random.style();
     let [a_size, b_size, d_size] = case.sizes();

@@ -7,7 +7,7 @@
 use super::bytes::{bf16_bytes, f32_bytes, of_bf16, of_f32, of_u32, u32_bytes};
 use super::compare::Comparison;
 use super::gemm::{Case, POISON, Product, Sizes, codes, errors, rows_of, spread};
-use super::hopper_gemm::{columns_of, draw_tile, index_rows};
+use super::hopper_gemm::{columns_of, draw_tile, index_rows, many_tiles};
 use super::moe::swiglu::error;
 use super::random::{Random, Style};
 use super::tensor_core::{OF_E4M3_IN_WARPGROUPS, promoted_error};
@@ -20,7 +20,7 @@ use crate::reference::quantize::Quantized;
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::gemm::hopper::{
     Format, Groups, HopperFp8Gemm, HopperFp8GemmArguments, HopperFp8Swiglu, HopperFp8SwigluArguments,
-    HopperGemmSpec, HopperSwigluSpec, Tile,
+    HopperGemmSpec, HopperSwigluSpec, Multicast, Tile,
 };
 use rorqual_kernels::gemm::{Grouping, Output};
 use rorqual_kernels::moe::swiglu::{Swiglu, SwigluArguments, SwigluSpec};
@@ -95,6 +95,8 @@ pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Fai
     }
     let spec = draw_spec(random, &case, grouping);
     let tile = draw_tile(random, Format::Fp8, &case, grouping);
+    let fused_tile = Tile { m: 128, n: 256, stages: spec.stages, multicast: Multicast::None };
+    let sizes = many_tiles(Format::Fp8, &case, fused_tile, &sizes);
     case.redraw(random, &sizes);
     if let Groups::Indexed { .. } = grouping {
         index_rows(random, &mut case);

@@ -80,7 +80,7 @@ impl Case {
             Err(error) => return Ran { result: Err(error.into()), ..ran },
         };
         if let Some((_, stream)) = self.fork {
-            simulated.narrow(stream);
+            simulated.vary(stream);
         }
         let options = simulated.options_mut();
         options.count_accesses = mode == Mode::Mark;

@@ -89,12 +89,10 @@ impl Simulated {
         Self::new(target, options)
     }
 
-    /// Makes it the smallest GPU, on which a CTA of a persistent kernel has the most to do, with one of the schedules that
-    /// it has for each `stream`.
-    pub fn narrow(&mut self, stream: u64) {
-        self.multiprocessors = MULTIPROCESSORS[0];
-        let options = self.device.options_mut();
-        options.seed = Random::forked(options.seed, 0, stream).bits() ^ options.seed;
+    /// Gives it another number of multiprocessors and another schedule, by a number.
+    pub fn vary(&mut self, number: u64) {
+        self.multiprocessors = MULTIPROCESSORS[(number % MULTIPROCESSORS.len() as u64) as usize];
+        self.device.options_mut().seed ^= Random::new(number).bits();
     }
 
     /// How it runs kernels.

@@ -17,34 +17,14 @@ const ALIVE: &[(&str, &str, &str)] = &[
         "behind the barrier each thread that copies fences what all have written before it",
     ),
     (
-        "hopper_gemm_fp8",
-        "bar.warp.sync moved down",
-        "behind the wait for products the warp still meets before its first lane releases the stage",
+        "hopper_gemm",
+        "wgmma.fence.sync.aligned deleted",
+        "the simulator asks for a fence before the first product of a warp alone",
     ),
     (
         "hopper_gemm",
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 scope narrowed",
-        "all that was read of the stage was read by products, which the simulator orders by any arrival",
-    ),
-    (
-        "hopper_gemm_bf16",
-        "mbarrier.arrive.shared.b64 relaxed",
-        "all that was read of the stage was read by products, which the simulator orders by any arrival",
-    ),
-    (
-        "hopper_gemm_fp8",
-        "bar.warp.sync moved up",
-        "the scales have been loaded before it, too: only their products come behind it",
-    ),
-    (
-        "hopper_gemm_fp8_1d1d",
-        "mbarrier.try_wait.parity.shared.b64 deleted",
-        "an early look at the next stage: where it finds nothing, a wait follows",
-    ),
-    (
-        "hopper_gemm",
-        "barrier.cluster.wait.aligned deleted",
-        "the last wait keeps a CTA until its peer has released stages: schedules in which it ends first are rare",
+        "wgmma.fence.sync.aligned moved down",
+        "the simulator asks for a fence before the first product of a warp alone",
     ),
 ];
 

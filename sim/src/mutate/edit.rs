@@ -26,12 +26,14 @@ pub fn mutate(
     let body = edited.body.take()?;
     let here = instruction(&body, at)?.clone();
     let around = unit(&body, at);
-    let kind = kind(&here)?;
+    kind(&here)?;
     let replaced = |with: Vec<Statement>| Some([&body[..at], &with, &body[at + 1..]].concat());
     edited.body = match mutation {
         Mutation::Deleted => Some(delete(&body, at, &around)),
-        Mutation::Earlier => move_up(&body, &around, |unit| is_past(&body, unit, kind.up, memory)),
-        Mutation::Later => move_down(&body, &around, |unit| is_past(&body, unit, kind.down, memory)),
+        Mutation::Earlier => moved_past(&body, memory, at, mutation)
+            .and_then(|previous| swap(&body, previous.clone(), previous.end..around.start, around)),
+        Mutation::Later => moved_past(&body, memory, at, mutation)
+            .and_then(|next| swap(&body, around.clone(), around.end..next.start, next)),
         Mutation::Deeper => replaced(change(edited, &here, "count", 1)?),
         Mutation::OtherParity => replaced(flip(edited, &here)?),
         Mutation::Bytes(by) => replaced(change(edited, &here, "bytes", by)?),
@@ -149,36 +151,25 @@ fn is_past(body: &[Statement], unit: &Range<usize>, past: Past, memory: &Memory)
     })
 }
 
-/// Moves statements behind the next ones that are looked for, or those before these; `None` if there are none in the
-/// basic block, or registers forbid both.
-fn move_down(
+/// What a mutation moves an instruction past: the nearest statements of the basic block that it orders.
+pub fn moved_past(
     body: &[Statement],
-    around: &Range<usize>,
-    is_looked_for: impl Fn(&Range<usize>) -> bool,
-) -> Option<Vec<Statement>> {
-    let mut at = around.end;
+    memory: &Memory,
+    at: usize,
+    mutation: Mutation,
+) -> Option<Range<usize>> {
+    let (around, kind) = (unit(body, at), kind(instruction(body, at)?)?);
+    let (mut edge, past) = match mutation {
+        Mutation::Earlier => (around.start, kind.up),
+        Mutation::Later => (around.end, kind.down),
+        _ => return None,
+    };
     loop {
-        let next = whole(body, at)?;
-        if is_looked_for(&next) {
-            return swap(body, around.clone(), around.end..next.start, next);
+        let beside = if mutation == Mutation::Later { whole(body, edge)? } else { whole_before(body, edge)? };
+        if is_past(body, &beside, past, memory) {
+            return Some(beside);
         }
-        at = next.end;
-    }
-}
-
-/// The mirror image of [`move_down`].
-fn move_up(
-    body: &[Statement],
-    around: &Range<usize>,
-    is_looked_for: impl Fn(&Range<usize>) -> bool,
-) -> Option<Vec<Statement>> {
-    let mut at = around.start;
-    loop {
-        let previous = whole_before(body, at)?;
-        if is_looked_for(&previous) {
-            return swap(body, previous.clone(), previous.end..around.start, around.clone());
-        }
-        at = previous.start;
+        edge = if mutation == Mutation::Later { beside.end } else { beside.start };
     }
 }
 

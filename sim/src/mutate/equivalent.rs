@@ -1,11 +1,14 @@
 //! Why a mutant may be right: rules that are checked on the text.
 
-use super::flow::{instruction, successors};
+use super::edit::moved_past;
+use super::flow::{instruction, successors, unit};
 use super::memory::{Memory, instructions};
 use super::table::{Kind, Mutation, kind};
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::module::{Directive, Function, Statement};
 use rorqual_ptx::operand::Operand;
+use rorqual_ptx::table::Access;
+use rorqual_ptx::visit::for_each_register;
 use std::fmt;
 
 /// Why a mutant cannot differ from what it was made of.
@@ -23,6 +26,12 @@ pub enum Rule {
     NoCluster,
     /// Every way to a `wgmma.fence` comes from another one, or from the start, and touches no register of a product.
     FencedAlready,
+    /// A meeting of the warp that is moved past the end or the wait of a group of its products, which all its lanes do
+    /// together: they do not access memory, and what a lane learns of them all lanes do.
+    NothingCrossed,
+    /// A look at an mbarrier whose answer nobody reads. It may always be that the phase is not over, and then nothing
+    /// is acquired either.
+    AnswerUnread,
 }
 
 impl fmt::Display for Rule {
@@ -32,6 +41,8 @@ impl fmt::Display for Rule {
             Self::NothingBefore => "no access before the barrier since the last one",
             Self::NoCluster => "mbarriers are published to a cluster where none is named",
             Self::NoAsyncProxy => "a proxy fence where nothing is asynchronous",
+            Self::NothingCrossed => "the warp meets on either side of what all its lanes do together",
+            Self::AnswerUnread => "a look at an mbarrier whose answer nobody reads",
             Self::FencedAlready => "no register of a product is touched since the last fence",
         })
     }
@@ -46,6 +57,9 @@ fn is_same_barrier(one: &Instruction, other: &Instruction) -> bool {
 pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory) -> Option<Rule> {
     let body = function.body.as_deref()?;
     let here = instruction(body, at)?;
+    if is_unread_look(body, at) {
+        return Some(Rule::AnswerUnread);
+    }
     if !matches!(mutation, Mutation::Deleted | Mutation::Earlier | Mutation::Later) {
         return None;
     }
@@ -58,6 +72,8 @@ pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory)
                 Some(Rule::NothingBehind)
             } else if search(at, body.len(), |at| predecessors(body, at), &again, &accesses) {
                 Some(Rule::NothingBefore)
+            } else if here.form.name == "bar.warp.sync" && passes_group(body, at, mutation, memory) {
+                Some(Rule::NothingCrossed)
             } else {
                 None
             }
@@ -76,6 +92,35 @@ pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory)
         }
         _ => None,
     }
+}
+
+/// Whether an instruction is a look at an mbarrier, not in a loop that waits, whose answer is not read on any way on.
+fn is_unread_look(body: &[Statement], at: usize) -> bool {
+    let Some(look) = instruction(body, at) else { return false };
+    let is_look = matches!(look.form.name, "mbarrier.try_wait" | "mbarrier.test_wait");
+    let (true, Some(Operand::Register(answer))) =
+        (is_look && unit(body, at).len() == 1, look.operands.first())
+    else {
+        return false;
+    };
+    let does = |at: usize, what: fn(Access) -> bool| {
+        let mut found = false;
+        if let Some(other) = instruction(body, at) {
+            for_each_register(other, |register, access| found |= register == *answer && what(access));
+        }
+        found
+    };
+    let is_guarded = |at: usize| instruction(body, at).is_some_and(|other| other.guard.is_some());
+    let overwrites = |at: usize| does(at, |access| access == Access::Write) && !is_guarded(at);
+    let reads = |at: usize| does(at, |access| access != Access::Write);
+    search(at, body.len(), |at| successors(body, at), &overwrites, &reads)
+}
+
+/// Whether a mutation moves an instruction past the end of a group of products of a warpgroup, or the wait for one.
+fn passes_group(body: &[Statement], at: usize, mutation: Mutation, memory: &Memory) -> bool {
+    let Some(passed) = moved_past(body, memory, at, mutation) else { return false };
+    instructions(&body[passed])
+        .all(|other| matches!(other.form.name, "wgmma.commit_group" | "wgmma.wait_group"))
 }
 
 /// Whether a function can tell that it runs in a cluster of several CTAs.

@@ -1,6 +1,6 @@
 //! Whether an access is ordered after those that it conflicts with.
 
-use super::clock::{Agent, AgentKind, Knowledge, Memory};
+use super::clock::{Agent, AgentKind, Clock, Knowledge, Memory};
 use super::message;
 use super::record::{Path, Pattern, Record, RecordId, Records};
 use super::scope::Place;
@@ -288,12 +288,12 @@ impl<'a> Judge<'a> {
         }
         let through_async = now.path.is_async_proxy() && earlier.path == Path::Generic;
         let exempt = self.policy.exempt_reads && !earlier.write;
-        let clock = if through_async && !exempt {
-            &self.knowledge.fenced[self.memory as usize]
-        } else {
-            &self.knowledge.seen
-        };
-        let missing = clock.missing(earlier.agent, earlier.epoch, earlier.lanes);
+        let missing_in = |clock: &Clock| clock.missing(earlier.agent, earlier.epoch, earlier.lanes);
+        let mut missing = missing_in(&self.knowledge.seen);
+        if through_async && !exempt {
+            // Lanes that execute a proxy fence together share what it fences, and need not know of each other.
+            missing |= missing_in(&self.knowledge.fenced[self.memory as usize]);
+        }
         if missing == 0 {
             return Order::Always;
         }

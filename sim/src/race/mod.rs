@@ -376,7 +376,12 @@ impl RaceDetector {
     /// What the warp of an actor gives to a matrix product of its warpgroup.
     pub fn matrix_knowledge(&mut self, actor: &Actor) -> Arc<Knowledge> {
         self.compact_if_crowded();
-        self.warp(actor).joined(u32::MAX)
+        let warp = self.warp(actor);
+        let mut knowledge = warp.joined(u32::MAX);
+        // The warp executes the instruction as one, and each lane knows what it did itself.
+        let (own, epoch) = (warp.agent(AgentKind::Generic), warp.access_epoch());
+        Arc::make_mut(&mut knowledge).seen.raise(own, u32::MAX, epoch);
+        knowledge
     }
 
     /// A matrix product of the warpgroup whose first warp has this number, with what its warps know together.

@@ -180,10 +180,16 @@ impl<'k> Fragment<'_, 'k> {
         d: Pointer<'k, Global, Bf16>,
         values: &[Vec<Value<'k, f32>>],
     ) {
+        if self.plan.spec.accumulate {
+            // What D held was read by addresses.
+            self.warpgroup.builder.fence_async_global();
+        }
         // A register holds an element of 8 columns for each 2 rows of a lane's four.
         let registers = (PIECE_COLUMNS / 2) as usize;
         for (block, values) in (0_u32..).zip(values) {
-            for (first, values) in (0_u32..).step_by(PIECE_COLUMNS as usize).zip(values.chunks(registers)) {
+            // A tile may be wider than D.
+            let firsts = (0..self.plan.spec.n).step_by(PIECE_COLUMNS as usize);
+            for (first, values) in firsts.zip(values.chunks(registers)) {
                 self.stage_piece(values);
                 let piece = if self.is_swapped {
                     Piece { row: 0, column: 0, rows: self.columns, columns: wgmma::ROWS }
@@ -230,10 +236,6 @@ impl<'k> Fragment<'_, 'k> {
         meet();
         write();
         builder.fence_async_shared();
-        if self.plan.spec.accumulate {
-            // What D held was read by addresses.
-            builder.fence_async_global();
-        }
         meet();
     }
 

@@ -123,9 +123,12 @@ impl<'a, 'k> Warpgroup<'a, 'k> {
             for (product, own) in (0_u32..).zip(sums) {
                 let before = scales.take();
                 let scales = scales.insert(start(&partial, here.stage(), product, before));
-                builder.sync_warp();
+                let is_last = product as usize + 1 == sums.len();
+                if is_last {
+                    builder.sync_warp();
+                }
                 builder.wait_products(0);
-                if product as usize + 1 == sums.len() {
+                if is_last {
                     self.memory.release(here.empty());
                     next.look_full(ready);
                 }
