@@ -38,7 +38,8 @@ impl Builder {
         }
     }
 
-    /// Runs `body` for `start`, `start + step`, .. below `end`. Threads may have different bounds.
+    /// Runs `body` for `start`, `start + step`, .. below `end`. Threads may have different bounds; where literals leave
+    /// nothing, nothing is written.
     #[track_caller]
     pub fn for_each<'k>(
         &'k self,

@@ -379,7 +379,7 @@ impl RaceDetector {
         let warp = self.warp(actor);
         let mut knowledge = warp.joined(u32::MAX);
         // The warp executes the instruction as one, and each lane knows what it did itself.
-        let (own, epoch) = (warp.agent(AgentKind::Generic), warp.access_epoch());
+        let (own, epoch) = (warp.agent(AgentKind::Generic), warp.close_epoch());
         Arc::make_mut(&mut knowledge).seen.raise(own, u32::MAX, epoch);
         knowledge
     }

@@ -36,7 +36,7 @@ impl Visit {
     pub fn arrival(warp: &mut WarpView, actor: &Actor) -> Self {
         Self {
             agent: warp.agent(AgentKind::Arrival),
-            epoch: warp.arrival_epoch(),
+            epoch: warp.close_epoch(),
             lanes: actor.lanes,
             what: "signal",
             line: actor.line,

@@ -123,8 +123,8 @@ impl WarpView {
         self.epoch
     }
 
-    /// The epoch of an arrival that is about to be made, which is published apart from what comes behind it.
-    pub fn arrival_epoch(&mut self) -> u32 {
+    /// The epoch of what has been done so far, and is known apart from what comes behind it.
+    pub fn close_epoch(&mut self) -> u32 {
         let epoch = self.access_epoch();
         self.is_published = true;
         epoch
