@@ -26,6 +26,26 @@ const ALIVE: &[(&str, &str, &str)] = &[
         "wgmma.fence.sync.aligned moved down",
         "the simulator asks for a fence before the first product of a warp alone",
     ),
+    (
+        "hopper_gemm_bf16_n257_k62",
+        "cp.async.bulk.wait_group.read one group deeper",
+        "the last piece of a row is a column by itself, which no bulk copy takes",
+    ),
+    (
+        "hopper_gemm_fp8_swiglu_i128_k62",
+        "mbarrier.init.shared.b64 count -1",
+        "with one block of K, tiles that are announced two ahead order the four stages, too",
+    ),
+    (
+        "hopper_gemm_fp8_swiglu_i128_k62",
+        "mbarrier.try_wait.parity.shared.b64 relaxed",
+        "a look at the next block of K, which the tile does not have",
+    ),
+    (
+        "hopper_gemm_fp8_1d1d_m193_n254",
+        "mbarrier.init.shared.b64 count -1",
+        "few cases come to the stage again while the warp that was not waited for is late",
+    ),
 ];
 
 /// Mutants that are judged; `RORQUAL_MUTANTS` gives another number.
