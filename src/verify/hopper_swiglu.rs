@@ -7,7 +7,7 @@
 use super::bytes::{bf16_bytes, f32_bytes, of_bf16, of_f32, of_u32, u32_bytes};
 use super::compare::Comparison;
 use super::gemm::{Case, POISON, Product, Sizes, codes, errors, rows_of, spread};
-use super::hopper_gemm::{columns_of, draw_tile, index_rows, many_tiles};
+use super::hopper_gemm::{columns_of, draw_case, draw_tile, index_rows, many_tiles};
 use super::moe::swiglu::error;
 use super::random::{Random, Style};
 use super::tensor_core::{OF_E4M3_IN_WARPGROUPS, promoted_error};
@@ -84,7 +84,7 @@ impl Operands {
 /// If the kernel is wrong.
 pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
     let sizes = Sizes { n: 600, n_unit: 256, k: 400, rows: 400, units: [16, 16, 8], few_rows: None };
-    let mut case = Case::draw(random, true, &sizes);
+    let mut case = draw_case(random, Format::Fp8, &sizes);
     case.spec.output = Output::Bf16;
     case.spec.d_pitch = case.spec.n;
     let mut grouping = Groups::from(case.spec.grouping);

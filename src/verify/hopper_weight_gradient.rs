@@ -91,8 +91,10 @@ fn draw_offsets(random: &mut Random, groups: usize, blocks: usize) -> (Vec<u32>,
     (offsets, bad, device_error::GROUPS)
 }
 
+/// A specialisation, of which one in eight has any size; others have tiles below and beside each other, so that a CTA has
+/// more than one.
 fn draw_spec(random: &mut Random) -> HopperWeightGradientSpec {
-    let (m, n) = (random.size(300).max(1) as u32, random.size(300).max(1) as u32);
+    let is_any = random.one_in(8);
     let gap = if random.one_in(3) { 4 * random.below(4) as u32 } else { 0 };
     loop {
         let (rows, columns) = (random.pick(&[64, 128, 128, 256]), if random.one_in(2) { 32 } else { 8 });
@@ -102,6 +104,11 @@ fn draw_spec(random: &mut Random) -> HopperWeightGradientSpec {
             stages: 2 + random.below(4) as u32,
             multicast: random.pick(&[Multicast::None, Multicast::A, Multicast::B]),
         };
+        let mut extent = |tile: u32| match is_any {
+            true => random.size(300).max(1) as u32,
+            false => tile + 1 + random.size(tile.max(64) as usize) as u32,
+        };
+        let (m, n) = (extent(tile.m), extent(tile.n));
         let groups = if random.one_in(12) { 33 } else { 1 + random.below(5) as u32 };
         let spec = HopperWeightGradientSpec {
             groups: random.one_in(2).then_some(groups),
@@ -123,7 +130,9 @@ fn draw_spec(random: &mut Random) -> HopperWeightGradientSpec {
 pub fn run(random: &mut Random, machine: &mut dyn Machine) -> Result<Passed, Failure> {
     let spec = draw_spec(random);
     let kernel = generate::<HopperWeightGradient>(&spec, machine.target())?;
-    let (tokens, style) = (random.size(900), random.style());
+    // One in eight has any number of tokens, others some blocks.
+    let tokens = if random.one_in(8) { random.size(900) } else { 257 + random.size(640) };
+    let style = random.style();
     // A row of B with an infinity or NaN spoils a whole column of D: only A has them.
     let b_style = if style == Style::Special { Style::Normal } else { style };
     let a = Operand::draw(random, spec.m, tokens, style);
