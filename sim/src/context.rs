@@ -6,6 +6,7 @@
 use crate::cluster::ClusterState;
 use crate::counters::Counters;
 use crate::grid::Grid;
+use crate::l2::L2;
 use crate::program::Program;
 use crate::registers::{Destination, LANES, Source, as_pair};
 use crate::report::{Fault, Rule, lanes as name_lanes, verb};
@@ -57,6 +58,8 @@ pub struct World {
     pub race: Option<Box<crate::race::RaceDetector>>,
     /// What strong loads may still return, if the schedule has them return it.
     pub history: Option<Box<crate::race::older::History>>,
+    /// The L2 cache of each device; none unless the launch asks for them.
+    pub caches: Vec<L2>,
 }
 
 impl World {

@@ -186,6 +186,9 @@ pub struct Counters {
     /// Bytes read from global memory by loads, `cp.async`, bulk and tensor copies. What is read for several lanes or
     /// CTAs counts for each, here and in every other count of bytes.
     pub global_read_bytes: u64,
+    /// Bytes that reads of global memory fetched from the device's memory, by the [model of the L2 cache](crate::l2); 0
+    /// unless asked for.
+    pub fetched_bytes: u64,
     /// Bytes written to global memory by stores, bulk and tensor copies and reductions.
     pub global_written_bytes: u64,
     /// Bytes read from shared memory by loads and `ldmatrix`.
@@ -250,6 +253,7 @@ impl Counters {
             mine.add(theirs);
         }
         self.global_read_bytes += other.global_read_bytes;
+        self.fetched_bytes += other.fetched_bytes;
         self.global_written_bytes += other.global_written_bytes;
         self.shared_read_bytes += other.shared_read_bytes;
         self.shared_written_bytes += other.shared_written_bytes;
@@ -325,6 +329,7 @@ pub fn to_json(counters: &Counters) -> serde_json::Value {
         "active_lanes": by_class(&counters.active_lanes),
         "accesses": accesses,
         "global_read_bytes": counters.global_read_bytes,
+        "fetched_bytes": counters.fetched_bytes,
         "global_written_bytes": counters.global_written_bytes,
         "shared_read_bytes": counters.shared_read_bytes,
         "shared_written_bytes": counters.shared_written_bytes,

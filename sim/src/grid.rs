@@ -30,6 +30,9 @@ pub struct Options {
     pub trace: Option<TraceTarget>,
     /// Whether accesses are counted per PTX line, and multiply-adds of padding.
     pub count_accesses: bool,
+    /// The bytes of the [model of the L2 cache](crate::l2) that counts what reads fetch from memory, if it is asked for. The
+    /// launch then runs on one thread.
+    pub l2_bytes: Option<u64>,
     /// Warp instructions that a launch may issue.
     pub instruction_budget: u64,
     /// Bytes of the host's memory that global memory may take, and again registers, local and shared memory of the
@@ -54,6 +57,7 @@ impl Default for Options {
             race: Some(RacePolicy::default()),
             trace: None,
             count_accesses: false,
+            l2_bytes: None,
             instruction_budget: 20_000_000_000,
             memory_budget: 16 << 30,
             threads: 0,

@@ -16,6 +16,7 @@ pub mod device;
 pub mod exec;
 pub mod flight;
 pub mod grid;
+pub mod l2;
 #[cfg(feature = "ptxsim")]
 pub mod launch_file;
 pub mod liveness;

@@ -1,8 +1,9 @@
 //! Runs launches: grid, clusters, CTAs, warps, fragments.
 //!
 //! Clusters whose CTAs cannot depend on other clusters run one after the other, on as many threads as there are; the
-//! rest is resident together and takes turns on one thread, as does everything within a cluster. A turn runs a
-//! fragment for some instructions; between turns the asynchronous operations go on. Schedule and seed decide the order.
+//! rest, and all where the L2 cache is modelled, is resident together and takes turns on one thread, as does everything
+//! within a cluster. A turn runs a fragment for some instructions; between turns the asynchronous operations go on.
+//! Schedule and seed decide the order.
 
 mod asynchronous;
 mod rounds;
@@ -13,6 +14,7 @@ use crate::counters::{Counters, lane_count};
 use crate::exec::wgmma;
 use crate::flight::Flight;
 use crate::grid::Grid;
+use crate::l2::L2;
 use crate::memory::SharedMemory;
 use crate::memory::local::LocalMemory;
 use crate::program::Flow;
@@ -50,7 +52,10 @@ pub struct Outcome {
 /// Runs launches at the same time, each to its end or to the first fault.
 #[must_use]
 pub fn run(grids: &[Grid<'_>]) -> Outcome {
-    let alone = grids.len() == 1 && grids[0].kernel.interleave.is_none();
+    let alone = grids.len() == 1
+        && grids[0].kernel.interleave.is_none()
+        // What one cluster finds in the L2 cache is what others have left there.
+        && grids[0].options.l2_bytes.is_none();
     let mut outcome = if alone { run_clusters(&grids[0]) } else { run_together(grids) };
     for grid in grids {
         grid.memory.settle();
@@ -176,6 +181,9 @@ impl<'a> Domain<'a> {
                 memory: 0,
                 race: options.race.map(|policy| Box::new(RaceDetector::new(policy))),
                 history: (options.schedule.stale && options.race.is_some()).then(Box::default),
+                caches: options
+                    .l2_bytes
+                    .map_or_else(Vec::new, |bytes| (0..grids[0].devices).map(|_| L2::new(bytes)).collect()),
             },
             counters: Counters::default(),
             output: Vec::new(),

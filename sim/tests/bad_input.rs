@@ -320,13 +320,20 @@ fn older_values_take_the_check_of_races() {
 #[test]
 fn counters_are_written() {
     let case = Case::new("counters", &[]);
-    let output = case.ptxsim(&["run", "launch.json", "--counters", "counters.json"]);
-    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = std::fs::read_to_string(case.folder.join("counters.json")).expect("the counters");
-    let value: Value = serde_json::from_str(&text).expect("JSON");
-    let launch = &value["launches"][0];
+    let count = |options: &[&str]| {
+        let output = case.ptxsim(&[&["run", "launch.json", "--counters", "counters.json"], options].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(case.folder.join("counters.json")).expect("the counters");
+        let value: Value = serde_json::from_str(&text).expect("JSON");
+        value["launches"][0].clone()
+    };
+    let launch = count(&[]);
     assert_eq!(launch["kernel"], json!("scale"));
     assert_eq!((&launch["global_read_bytes"], &launch["global_written_bytes"]), (&json!(128), &json!(128)));
+    assert_eq!(launch["fetched_bytes"], json!(0), "no cache was asked for");
+    for cache in ["--l2", "--l2=4096"] {
+        assert_eq!(count(&[cache])["fetched_bytes"], json!(128));
+    }
 }
 
 #[test]

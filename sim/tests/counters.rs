@@ -13,13 +13,17 @@ struct Case<'a> {
     body: &'a str,
     /// Tensor maps of `data` as rows of 16 bf16, parameters `map0` and so on: the rows that there are, those of a box.
     maps: &'a [(u64, u32)],
+    /// CTAs of a cluster.
+    cluster: u32,
+    /// Bytes of the L2 cache, if it is modelled.
+    l2_bytes: Option<u64>,
 }
 
 const KERNEL: &str = "kernel";
 
 impl<'a> Case<'a> {
     fn new(body: &'a str) -> Self {
-        Self { threads: 32, body, maps: &[] }
+        Self { threads: 32, body, maps: &[], cluster: 1, l2_bytes: None }
     }
 
     fn text(&self) -> String {
@@ -35,17 +39,21 @@ impl<'a> Case<'a> {
         )
     }
 
-    /// The counters of so many CTAs on so many threads of the host.
+    /// The counters of so many clusters on so many threads of the host.
     fn run(&self, ctas: u32, threads: usize) -> Counters {
         let mut device = Device::new("sm_90a".parse().expect("a target")).expect("a simulated target");
         // These kernels only count: some of their accesses race.
         let options = device.options_mut();
         (options.threads, options.count_accesses, options.race) = (threads, true, None);
+        options.l2_bytes = self.l2_bytes;
         let module = device.load(&self.text()).unwrap_or_else(|error| panic!("{error}"));
         let ones = [0x80, 0x3f].repeat(2048);
         let data = device.allocate_from("data", &ones).expect("enough memory");
-        let mut launch =
-            Launch::new(&module, KERNEL).ctas([ctas, 1, 1]).threads([self.threads, 1, 1]).argument(data);
+        let mut launch = Launch::new(&module, KERNEL)
+            .ctas([ctas * self.cluster, 1, 1])
+            .cluster([self.cluster, 1, 1])
+            .threads([self.threads, 1, 1])
+            .argument(data);
         for &(rows, box_rows) in self.maps {
             launch = launch.argument(map(data, rows, box_rows));
         }
@@ -54,7 +62,7 @@ impl<'a> Case<'a> {
         outcome.counters
     }
 
-    /// The counters of one CTA. Those of several are the same on one thread and on two, and each time.
+    /// The counters of one cluster. Those of several are the same on one thread and on two, and each time.
     fn measure(&self) -> Counters {
         let several = self.run(5, 1);
         for threads in [1, 2, 2] {
@@ -250,6 +258,127 @@ fn tensor_copies_and_their_padding() {
     // The 24 rows that the copy filled with zeros multiply for nothing.
     assert_eq!((counters.matrix_macs, counters.padded_macs), (64 * 8 * 16, 24 * 8 * 16));
     assert_eq!((counters.barrier_arrivals, counters.mbarrier_waits_met), (4, 4));
+}
+
+/// An mbarrier at `%r2` in each CTA of a cluster, which waits for 1024 bytes. `%p0` is of one thread.
+const BARRIER: &str = "mov.u32 %r0, tile; add.u32 %r2, %r0, 4096; mov.u32 %r3, 0; setp.eq.u32 %p0, %t, 0;\n\
+    @%p0 mbarrier.init.shared.b64 [%r2], 1; fence.mbarrier_init.release.cluster;\n\
+    barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;\n\
+    @%p0 mbarrier.arrive.expect_tx.shared.b64 _, [%r2], 1024;\n";
+/// Waits for it, in all CTAs.
+const WAIT: &str = "again: mbarrier.try_wait.parity.shared.b64 %p1, [%r2], 0; @!%p1 bra again;\n\
+    barrier.cluster.arrive.aligned; barrier.cluster.wait.aligned;";
+
+#[test]
+fn reads_fetch_what_the_cache_lacks() {
+    let addresses = "mul.wide.u32 %rd1, %t, 4; add.u64 %rd1, %rd1, %rd0; mul.wide.u32 %rd2, %t, 128;\
+                     add.u64 %rd2, %rd2, %rd0; mov.u32 %r0, tile; mad.lo.u32 %r1, %t, 16, %r0;";
+    for (body, expected) in [
+        ("ld.global.b32 %r10, [%rd1];", 128),
+        ("ld.global.b32 %r10, [%rd1]; ld.b32 %r11, [%rd1+4];", 160),
+        // A sector of each line, then another one.
+        ("ld.global.u8 %r10, [%rd2]; ld.global.v2.b32 {%r11, %r12}, [%rd2+32];", 2 * 32 * 32),
+        ("cp.async.cg.shared.global [%r1], [%rd2], 16; cp.async.wait_all;", 32 * 32),
+        ("cp.async.cg.shared.global [%r1], [%rd2], 16, 0; cp.async.wait_all;", 0),
+        // What is written is there; the rest of the line is not.
+        ("st.global.b32 [%rd1], %t;", 0),
+        ("st.global.b32 [%rd1], %t; ld.global.b32 %r10, [%rd2];", 31 * 32),
+        ("st.global.u8 [%rd0], %t; ld.global.b32 %r10, [%rd1];", 96),
+        ("red.global.add.u32 [%rd0], %t;", 32),
+        ("atom.shared.add.u32 %r10, [%r1], %t;", 0),
+        ("wmma.load.a.sync.aligned.row.m16n16k16.global.bf16 {%r10, %r11, %r12, %r13}, [%rd0];", 512),
+    ] {
+        let text = format!("{addresses}\n{body}");
+        let case = Case { l2_bytes: Some(1 << 20), ..Case::new(&text) };
+        assert_eq!(case.measure().fetched_bytes, expected, "{body}");
+        assert_eq!(case.run(5, 1).fetched_bytes, expected, "others find it in the cache: {body}");
+        assert_eq!(Case { l2_bytes: None, ..case }.run(1, 1).fetched_bytes, 0, "no cache was asked for");
+    }
+}
+
+#[test]
+fn a_cache_that_is_too_small_fetches_again() {
+    let read_two_kib = "mul.wide.u32 %rd1, %t, 64; add.u64 %rd1, %rd1, %rd0; ld.global.b32 %r10, [%rd1];\
+                        ld.global.b32 %r11, [%rd1+32]; bar.sync 0; ld.global.b32 %r10, [%rd1];";
+    let fetched =
+        |l2_bytes| Case { l2_bytes: Some(l2_bytes), ..Case::new(read_two_kib) }.measure().fetched_bytes;
+    assert_eq!(fetched(2048), 2048);
+    // Of a cycle that is longer than the cache, nothing is left when it comes round.
+    assert_eq!(fetched(1024), 3 * 1024);
+}
+
+#[test]
+fn copies_fetch_once_for_all_ctas_that_they_go_to() {
+    let copies = [
+        "@%p0 cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster \
+         [%r0], [%rd0], 512, [%r2], %h0;",
+        "@%p0 cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster \
+         [%r0], [%rd1, {%r3, %r3}], [%r2], %h0;",
+    ];
+    for copy in copies {
+        let body = format!(
+            ".reg .b16 %h0; mov.b16 %h0, 3; mov.b64 %rd1, map0; cvta.param.u64 %rd1, %rd1;\n{BARRIER}{copy}\n{WAIT}"
+        );
+        // Each CTA of a cluster fills 512 bytes of both.
+        let case = Case { maps: &[(16, 16)], cluster: 2, l2_bytes: Some(1 << 20), ..Case::new(&body) };
+        let counters = case.measure();
+        assert_eq!((counters.bulk_loaded_bytes, counters.global_read_bytes), (2048, 2048), "{copy}");
+        assert_eq!(counters.fetched_bytes, 512, "{copy}");
+        let least = Case { l2_bytes: Some(0), ..case }.measure();
+        assert_eq!(least.fetched_bytes, 1024, "once for each of two multicasts: {copy}");
+    }
+}
+
+#[test]
+fn each_device_has_a_cache_for_its_own_memory() {
+    let kib = "mul.wide.u32 %rd1, %t, 32; add.u64 %rd1, %rd1, %rd0; add.u64 %rd2, %rd1, %rd3;";
+    let body = format!(
+        ".visible .entry kernel(.param .u64 own, .param .u64 peers) {{\n\
+         .reg .b32 %t, %r0; .reg .b64 %rd<4>;\n\
+         mov.u32 %t, %tid.x; ld.param.u64 %rd0, [own]; ld.param.u64 %rd3, [peers]; sub.u64 %rd3, %rd3, %rd0;\n\
+         {kib}\nld.global.u32 %r0, [%rd1]; ld.global.u32 %r0, [%rd2];\n\
+         ld.global.u32 %r0, [%rd1]; ld.global.u32 %r0, [%rd2];\nret; }}\n"
+    );
+    let mut device = Device::new("sm_90a".parse().expect("a target")).expect("a simulated target");
+    device = device.with_devices(2);
+    device.options_mut().l2_bytes = Some(1024);
+    let text = format!(".version 8.6\n.target sm_90a\n.address_size 64\n{body}");
+    let module = device.load(&text).unwrap_or_else(|error| panic!("{error}"));
+    let mut memory = |owner| {
+        let pointer = device.allocate_on(owner, "data", 1024).expect("enough memory");
+        device.write(pointer, &[0; 1024]).expect("it is there");
+        pointer
+    };
+    let (own, peers) = (memory(0), memory(1));
+    device.map_peer(peers, 0).expect("both are there");
+    let launch = Launch::new(&module, "kernel").threads([32, 1, 1]).argument(own).argument(peers);
+    let outcome = device.launch(&launch).expect("a launch");
+    assert_eq!(outcome.reports, []);
+    // One cache for both would fetch all of it again.
+    assert_eq!((outcome.counters.fetched_bytes, outcome.counters.global_read_bytes), (2048, 512));
+}
+
+#[test]
+fn stores_of_copies_are_in_the_cache_and_reductions_fetch() {
+    let store =
+        "st.shared.b32 [%r1], %t; fence.proxy.async.shared::cta; bar.sync 0; setp.eq.u32 %p0, %t, 0;\n";
+    let wait = "\n@%p0 cp.async.bulk.commit_group; @%p0 cp.async.bulk.wait_group 0; bar.sync 0;\
+                ld.global.b32 %r10, [%rd2];";
+    let start = "mov.u32 %r0, tile; add.u32 %r1, %r0, %l; mov.u32 %r3, 0; mul.wide.u32 %rd2, %t, 4;\
+                 add.u64 %rd2, %rd2, %rd0; mov.b64 %rd1, map0; cvta.param.u64 %rd1, %rd1;\n";
+    for (copy, expected) in [
+        ("@%p0 cp.async.bulk.global.shared::cta.bulk_group [%rd0], [%r0], 64;", 64),
+        ("@%p0 cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%rd1, {%r3, %r3}], [%r0];", 64),
+        ("@%p0 cp.reduce.async.bulk.global.shared::cta.bulk_group.add.u32 [%rd0], [%r0], 64;", 128),
+        (
+            "@%p0 cp.reduce.async.bulk.tensor.2d.global.shared::cta.add.bulk_group [%rd1, {%r3, %r3}], [%r0];",
+            128,
+        ),
+    ] {
+        let body = format!("{start}{store}{copy}{wait}");
+        let case = Case { maps: &[(2, 2)], l2_bytes: Some(1 << 20), ..Case::new(&body) };
+        assert_eq!(case.measure().fetched_bytes, expected, "{copy}");
+    }
 }
 
 #[test]

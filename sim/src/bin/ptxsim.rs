@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rorqual_sim::counters::{Counters, LinkCounters};
+use rorqual_sim::l2;
 use rorqual_sim::launch_file::{self, FileOutcome, LaunchFile, Swept};
 use rorqual_sim::mutate::Mutant;
 use rorqual_sim::mutate::judge::{Fate, Score};
@@ -86,6 +87,10 @@ struct Run {
     /// Write counters as JSON.
     #[arg(long)]
     counters: Option<PathBuf>,
+    /// Count what reads fetch from memory by a model of an L2 cache of so many bytes, of an H100's 50 MiB without a number.
+    /// The launches then run on one thread.
+    #[arg(long, value_name = "BYTES", num_args = 0..=1, require_equals = true, requires = "counters")]
+    l2: Option<Option<u64>>,
     /// Write a Chrome trace of a CTA and its cluster, timed by a model.
     #[arg(long)]
     trace: Option<PathBuf>,
@@ -234,6 +239,7 @@ fn run_launches(arguments: &Run, out: Option<&Path>) -> Result<ExitCode, String>
         trace: traces.then_some(target),
         race,
         count_accesses: arguments.counters.is_some() || traces,
+        l2_bytes: arguments.l2.map(|bytes| bytes.unwrap_or(l2::H100_BYTES)),
         instruction_budget: arguments.budget,
         threads: arguments.threads,
         ..Options::default()

@@ -2,6 +2,7 @@
 //! Bulk and tensor copies are agents of their own, in `bulk_copy`.
 
 use super::bulk_copy::{BulkCopy, Direction, TensorCopy};
+use super::cached::{self, Use};
 use super::mbarrier;
 use super::{access, link, map_edit};
 use crate::bulk::{ReduceOp, ReduceType};
@@ -107,6 +108,8 @@ fn issue_copy(
         let reading = reading.fold(0, |lanes, lane| lanes | 1 << lane);
         link::count_lanes(context, &from, (Space::Global, reading), bytes, LinkUse::Read);
     }
+    let sources = context.active().map(|lane| (from[lane], read[lane].into()));
+    cached::ranges(context, sources, Use::Read);
     let total = context.active().map(|lane| u64::from(read[lane])).sum();
     if let Some(mut trace) = context.trace() {
         trace.copy_by_lanes(total);

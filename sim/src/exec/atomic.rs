@@ -2,6 +2,7 @@
 
 use super::access::lane_fault;
 use super::bulk_copy::memory_rule;
+use super::cached::{self, Use};
 use super::{link, observe};
 use crate::bulk::{ReduceOp, ReduceType, reduce_element};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
@@ -93,6 +94,7 @@ impl Atomic {
             .map_err(|error| lane_fault(&error))?;
         super::access::count(context, &addresses, self.space, whole);
         link::lanes(context, &addresses, self.space, whole, LinkUse::Atomic);
+        cached::lanes(context, &addresses, self.space, whole, Use::Read);
         let swaps = self.operation == Operation::CompareAndSwap;
         let touch = Touch { strong: self.semantics.strong, swaps, scalar_bytes: bytes, ..Touch::WRITE };
         observe::lanes(context, &addresses, self.space, whole, touch)?;

@@ -4,6 +4,7 @@
 //! lets the agent go on. A load or exchange signals its mbarrier when done; a store first has read its source (which
 //! `wait_group.read` waits for), then has written.
 
+use super::cached::{self, Use};
 use super::link;
 use super::observe_copies::{Reads, lanes_alike, observe_load, observe_store};
 use crate::bulk::{self, BulkError, ReduceOp, ReduceType};
@@ -232,6 +233,8 @@ impl BulkCopy {
             bulk::check_bulk(source, destination, u64::from(bytes)).map_err(|error| fault(&error))?;
             if self.direction == Direction::Store {
                 let destinations_of_lane = self.destinations(context, destination, bytes)?;
+                let written = destinations_of_lane.iter().map(|(_, start)| (*start, u64::from(bytes)));
+                cached::ranges(context, written, use_of_store(self.reduce.is_some()));
                 let alike =
                     lanes_alike(context, lane, |lane| (destinations[lane], sources[lane], sizes[lane]));
                 if let Some(lanes) = alike {
@@ -265,6 +268,9 @@ impl BulkCopy {
             let mbarrier = to_shared(mbarriers.expect("a load names an mbarrier")[lane]);
             let barrier_ranks = if multicast.is_some() { ranks.clone() } else { vec![rank_of(mbarrier)] };
             announce(context.cluster, mbarrier, &barrier_ranks)?;
+            if self.direction == Direction::Load {
+                cached::ranges(context, [(source, bytes.into())], Use::Read);
+            }
             for &rank in &ranks {
                 if self.reduce.is_none() && bytes > 0 {
                     undefine(context.cluster, in_window(shared, rank), bytes)?;
@@ -462,6 +468,8 @@ impl TensorCopy {
                 if context.grid.options.strict_store_start {
                     bulk::check_store_start(used).map_err(|error| fault(&error))?;
                 }
+                let rows = rows_if_watched(context, &spec, used);
+                cached::ranges(context, rows.iter().copied(), use_of_store(self.reduce.is_some()));
                 let work = TensorStore {
                     spec,
                     coordinates,
@@ -476,7 +484,6 @@ impl TensorCopy {
                     (maps[lane], shared[lane], at.collect::<Vec<_>>())
                 };
                 if let Some(lanes) = lanes_alike(context, lane, operands) {
-                    let rows = rows_of(&spec, used);
                     let from = (address, spec.shared_bytes());
                     observe_store(context, lanes, from, &rows, self.reduce.is_some())?;
                 }
@@ -489,7 +496,8 @@ impl TensorCopy {
             let mbarrier = to_shared(mbarriers.expect("a load names an mbarrier")[lane]);
             let barrier_ranks = if multicast.is_some() { ranks.clone() } else { vec![rank_of(mbarrier)] };
             announce(context.cluster, mbarrier, &barrier_ranks)?;
-            let rows = if context.world.race.is_some() { rows_of(&spec, used) } else { Vec::new() };
+            let rows = rows_if_watched(context, &spec, used);
+            cached::ranges(context, rows.iter().copied(), Use::Read);
             let reads = Reads::Global(rows);
             for &rank in &ranks {
                 undefine(context.cluster, in_window(address, rank), spec.shared_bytes())?;
@@ -590,10 +598,17 @@ impl Asynchronous for TensorStore {
     }
 }
 
-/// The bytes of a box in global memory.
-fn rows_of(spec: &TileSpec, coordinates: &[i32]) -> Vec<(u64, u64)> {
+/// What a store or reduction into global memory does with what is there.
+const fn use_of_store(reduces: bool) -> Use {
+    if reduces { Use::Read } else { Use::Write }
+}
+
+/// The bytes of a box in global memory, if races are looked for or caches modelled.
+fn rows_if_watched(context: &Context<'_>, spec: &TileSpec, coordinates: &[i32]) -> Vec<(u64, u64)> {
     let mut rows = Vec::new();
-    bulk::global_rows(spec, coordinates, |start, bytes| rows.push((start, bytes)));
+    if context.world.race.is_some() || !context.world.caches.is_empty() {
+        bulk::global_rows(spec, coordinates, |start, bytes| rows.push((start, bytes)));
+    }
     rows
 }
 

@@ -63,6 +63,6 @@ pub fn copy(grid: &Grid<'_>, counters: &mut Counters, address: u64, bytes: u64, 
 }
 
 /// The device whose memory an address is of.
-fn owner(grid: &Grid<'_>, address: u64) -> Option<u32> {
+pub(super) fn owner(grid: &Grid<'_>, address: u64) -> Option<u32> {
     grid.memory.locate(address).ok().map(crate::memory::Allocation::device)
 }

@@ -3,6 +3,7 @@
 
 use super::access::{self, Access};
 use super::bulk_copy::memory_rule;
+use super::cached::{self, Use};
 use super::memory::class_of;
 use super::mma::wmma_fragment;
 use super::observe;
@@ -278,6 +279,7 @@ impl Tile {
             for element in 0..self.elements() {
                 let addresses = self.addresses(place, register, element);
                 access::count(context, &addresses, self.space, self.unit_bits / 8);
+                cached::lanes(context, &addresses, self.space, self.unit_bits / 8, Use::Read);
                 let mut part = [0u64; 32];
                 defined &= access::load(context, &addresses, self.access(), &mut part)?;
                 observe::lanes(context, &addresses, self.space, self.unit_bits / 8, Touch::READ)?;
@@ -305,6 +307,7 @@ impl Tile {
             for element in 0..self.elements() {
                 let addresses = self.addresses(place, register, element);
                 access::count(context, &addresses, self.space, self.unit_bits / 8);
+                cached::lanes(context, &addresses, self.space, self.unit_bits / 8, Use::Write);
                 let shift = element as u32 * self.unit_bits;
                 access::store(
                     context,

@@ -1,6 +1,7 @@
 //! Moves, loads, stores and cache control (PTX ISA 9.7.10): decoding, and the code of moves.
 
 use super::access::{self, Access, lane_fault};
+use super::cached::{self, Use};
 use super::older::{self, OlderValues};
 use super::{link, observe};
 use crate::cluster::{Asynchronous, ClusterState, Progress};
@@ -88,6 +89,7 @@ impl Load {
         }
         access::count(context, &addresses, self.space, whole);
         link::lanes(context, &addresses, self.space, whole, LinkUse::Read);
+        cached::lanes(context, &addresses, self.space, whole, Use::Read);
         let may_be_older = self.semantics.strong.is_some() && self.components.len() == 1;
         let older = if may_be_older { older::values(context, &addresses, self.space, whole) } else { None };
         for (index, component) in self.components.iter().enumerate() {
@@ -185,6 +187,7 @@ impl Store {
         }
         access::count(context, &addresses, self.space, whole);
         link::lanes(context, &addresses, self.space, whole, LinkUse::Write);
+        cached::lanes(context, &addresses, self.space, whole, Use::Write);
         let byte = |context: &Context<'_>, lane: usize, byte: u32| {
             let component = &self.components[(byte / self.bytes) as usize];
             let word = match component.slots {

@@ -8,6 +8,7 @@ pub mod atomic;
 pub mod barrier;
 pub mod bits;
 pub mod bulk_copy;
+pub mod cached;
 pub mod call;
 pub mod collective;
 pub mod control;

@@ -3,6 +3,7 @@
 
 use super::access::lane_fault;
 use super::atomic::{self, Operation, elements};
+use super::cached::{self, Use};
 use super::{link, observe};
 use crate::context::Context;
 use crate::counters::{Class, LinkUse, lane_count};
@@ -75,6 +76,8 @@ impl Target {
         let mask = std::mem::replace(&mut context.mask, replica.lanes);
         let whole = self.bytes * self.components;
         link::lanes(context, &replica.addresses, Space::Global, whole, link_use);
+        let what = if link_use == LinkUse::Write { Use::Write } else { Use::Read };
+        cached::lanes(context, &replica.addresses, Space::Global, whole, what);
         let strong = self.semantics.strong;
         let touch = Touch { write, strong, scalar_bytes: self.bytes, ..Touch::READ };
         observe::lanes(context, &replica.addresses, Space::Global, whole, touch)?;

@@ -210,7 +210,7 @@ fn shared_lanes(
 }
 
 /// The lanes whose addresses are of global and of shared memory; the rest is private or constant.
-fn spaces(addresses: &[u64; 32], space: Space, mask: u32) -> (u32, u32) {
+pub(super) fn spaces(addresses: &[u64; 32], space: Space, mask: u32) -> (u32, u32) {
     match space {
         Space::Global => (mask, 0),
         Space::Shared | Space::SharedCluster => (0, mask),
