@@ -95,6 +95,13 @@ impl Simulated {
         self.device.options_mut().seed ^= Random::new(number).bits();
     }
 
+    /// Makes it a GPU of so many multiprocessors, over which a persistent kernel spreads.
+    #[must_use]
+    pub const fn with_multiprocessors(mut self, multiprocessors: u32) -> Self {
+        self.multiprocessors = multiprocessors;
+        self
+    }
+
     /// How it runs kernels.
     pub fn options_mut(&mut self) -> &mut Options {
         self.device.options_mut()

@@ -11,6 +11,7 @@ mod access;
 mod batch_invariance;
 mod elementwise;
 mod hopper_rows;
+mod l2_order;
 mod latency;
 mod mutants;
 
