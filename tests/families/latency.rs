@@ -112,7 +112,7 @@ fn steady(format: Format, tile: Tile, k: u32) -> Steady {
     // As long as the first stages take, data that was not asked for before the kernel began is waited for.
     let begin = first + (last - first) * u64::from(tile.stages) / u64::from(blocks);
     // The first warp of a warpgroup stands for it.
-    let is_consumer = |lane: &&Lane| lane.cta == 0 && lane.warp >= 4 && lane.warp % 4 == 0;
+    let is_consumer = |lane: &&Lane| lane.cta == 0 && lane.warp >= 4 && lane.warp.is_multiple_of(4);
     let consumers: Vec<_> = timeline.lanes.iter().filter(is_consumer).collect();
     let waits = consumers.iter().flat_map(|lane| &lane.slices).filter(|slice| {
         let length = slice.end - slice.begin;
