@@ -14,6 +14,7 @@ use rorqual_sim::mutate::Mutator;
 use rorqual_sim::mutate::judge::{Caught, Subject, judge};
 use rorqual_sim::race::{RacePolicy, WarpPolicy};
 use rorqual_sim::{Report, Verdict};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
@@ -228,14 +229,15 @@ impl Subject for MutatedKernel {
     }
 }
 
-/// Kernels of a family that have mutants; none if there is nothing in it to mutate.
+/// Kernels of a family that have mutants; none if there is nothing in it to mutate. Of twice as many those that run longest
+/// for their length: the synchronisation of loops that are not gone round orders nothing.
 ///
 /// # Errors
 /// If a case does not pass without a mutant.
 pub fn kernels(family: &'static Family, plan: &Plan) -> Result<Vec<MutatedKernel>, Failure> {
-    let mut found: Vec<MutatedKernel> = Vec::new();
+    let mut found: Vec<(MutatedKernel, u64)> = Vec::new();
     for seed in plan.seed..plan.seed + SEEDS {
-        if found.len() >= plan.kernels {
+        if found.len() >= 2 * plan.kernels {
             break;
         }
         let case = Case::new(seed, None);
@@ -244,20 +246,23 @@ pub fn kernels(family: &'static Family, plan: &Plan) -> Result<Vec<MutatedKernel
             let text = kernel.text();
             let Ok(mutator) = Mutator::new(&text) else { continue };
             let mutants = mutator.mutants();
-            let is_known = found.iter().any(|known| known.text == text);
+            let is_known = found.iter().any(|(known, _)| known.text == text);
             let is_own = kernel.contract.kernel.starts_with(family.name);
-            if mutants.is_empty() || is_known || !is_own || found.len() >= plan.kernels {
+            if mutants.is_empty() || is_known || !is_own {
                 continue;
             }
             let name = kernel.contract.kernel.clone();
             let mut kernel = MutatedKernel { family, name, text, mutator, mutants, cases: vec![] };
             kernel.cases = cases(family, &kernel.text, &kernel.mutator, seed, plan)?;
             if !kernel.cases.is_empty() {
-                found.push(kernel);
+                let rounds = ran.instructions / kernel.text.lines().count() as u64;
+                found.push((kernel, rounds));
             }
         }
     }
-    Ok(found)
+    found.sort_by_key(|(_, rounds)| Reverse(*rounds));
+    found.truncate(plan.kernels);
+    Ok(found.into_iter().map(|(kernel, _)| kernel).collect())
 }
 
 /// Cases of a seed that launch a kernel, the cheapest first: so many as are asked for, and more where these leave out an
