@@ -13,8 +13,7 @@ struct Budget {
     family: &'static str,
     rows: u32,
     columns: u32,
-    /// Instructions and exposed clocks of a group, at most, unless CTAs share an operand: then the release of a stage goes
-    /// to both, with fences before it.
+    /// Instructions and exposed clocks of a group, at most.
     group: Option<(u32, u32)>,
     /// Thousandths of the time in which tensor cores can be busy, at least.
     busy: u32,
@@ -65,9 +64,12 @@ fn of_kernel(Listed { spec, artifact, shape }: &Listed, measured: &Measured) -> 
     // Swapped loops are of other tiles.
     let usual = measured.loops.iter().filter(|figures| figures.columns == shape.product_columns);
     let usual: Vec<_> = usual.collect();
+    for figures in &measured.loops {
+        at_most("fences of memory in a loop over K", figures.fences, 0);
+    }
     for budget in BUDGETS.iter().filter(|budget| budget.applies_to(spec, shape.rows, shape.columns)) {
         for figures in &usual {
-            if let Some((instructions, clocks)) = budget.group.filter(|_| shape.cluster == 1) {
+            if let Some((instructions, clocks)) = budget.group {
                 at_most("instructions", figures.instructions, instructions * figures.groups);
                 at_most("exposed clocks", figures.exposed_clocks, clocks * figures.groups);
             }
@@ -125,7 +127,7 @@ mod tests {
             wrong.iter().map(|what| what.strip_prefix(&name).expect("the kernel's name").to_owned()).collect()
         };
         type Case<'c> = (fn(&mut Measured), &'c [&'c str]);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 10] = [
             (|measured| measured.report.warnings.push("(C7517) injected".to_owned()), &["(C7517) injected"]),
             (
                 |measured| measured.report.registers = 176,
@@ -150,6 +152,10 @@ mod tests {
             (
                 |measured| measured.loops[0].exposed_clocks = 94,
                 &["exposed clocks are 94, expected at most 93"],
+            ),
+            (
+                |measured| measured.loops[0].fences = 1,
+                &["fences of memory in a loop over K are 1, expected at most 0"],
             ),
             (
                 |measured| measured.loops[0].shared_bytes = 512,

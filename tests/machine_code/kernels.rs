@@ -20,8 +20,6 @@ pub struct Shape {
     pub product_columns: u32,
     /// Warpgroups that multiply.
     pub consumers: u32,
-    /// CTAs that share an operand.
-    pub cluster: u32,
 }
 
 impl Shape {
@@ -48,14 +46,13 @@ impl Listed {
             columns: tile.n,
             product_columns: tile.n,
             consumers: tile.consumer_warpgroups(),
-            cluster: tile.multicast.cluster(),
         };
         let shape = match &spec {
             AnySpec::HopperFp8Gemm(HopperGemmSpec { tile, .. })
             | AnySpec::HopperBf16Gemm(HopperGemmSpec { tile, .. })
             | AnySpec::HopperWeightGradient(HopperWeightGradientSpec { tile, .. }) => of_tile(tile),
             AnySpec::HopperFp8Swiglu(_) => {
-                Shape { rows: 128, columns: 256, product_columns: 128, consumers: 2, cluster: 1 }
+                Shape { rows: 128, columns: 256, product_columns: 128, consumers: 2 }
             }
             other => panic!("{other:?} is no product for Hopper"),
         };
@@ -88,7 +85,7 @@ pub fn kernels() -> Vec<Listed> {
             grouping: Groups::Prefix { groups: 256 },
             ..fp8(7168, 2048, tile(128, 192, 5, Alone))
         },
-        fp8(576, 7168, tile(64, 8, 16, Alone)),
+        fp8(576, 7168, tile(64, 8, 14, Alone)),
         fp8(1536, 7168, tile(64, 16, 14, Alone)),
         fp8(4096, 7168, tile(64, 32, 14, Alone)),
         fp8(7168, 16384, tile(64, 56, 14, Alone)),
