@@ -337,22 +337,21 @@ impl WarpView {
         self.copies_committed = Some(committed);
     }
 
-    /// Lanes that wait together know their bulk groups below a number, each lane those of all of them.
+    /// Lanes know their own bulk groups below a number, and not those of the lanes that wait with them.
     pub fn learn_bulk(&mut self, lanes: u32, below: &[u32; 32], read: bool) {
         let agents = [self.agent(AgentKind::BulkRead), self.agent(AgentKind::BulkWrite)];
-        let mut rest = lanes;
-        while rest != 0 {
-            let number = below[rest.trailing_zeros() as usize];
-            let alike = (0..32).filter(|&lane| rest >> lane & 1 == 1 && below[lane] == number);
-            let alike = alike.fold(0, |lanes, lane| lanes | 1 << lane);
-            rest &= !alike;
-            self.change(lanes, |own| {
-                for agent in &agents[..if read { 1 } else { 2 }] {
-                    if own.seen.missing(*agent, number, alike) != 0 {
-                        Arc::make_mut(own).seen.raise(*agent, alike, number);
-                    }
-                }
-            });
+        let agents = &agents[..if read { 1 } else { 2 }];
+        for lane in (0..32).filter(|&lane| lanes >> lane & 1 == 1 && below[lane] > 0) {
+            let (bit, number) = (1 << lane, below[lane]);
+            let is_new =
+                |own: &Knowledge| agents.iter().any(|agent| own.seen.missing(*agent, number, bit) != 0);
+            // A lane that learns nothing stays with those that know the same.
+            if self.views(bit).any(|(_, own)| is_new(own)) {
+                self.change(bit, |own| {
+                    let seen = &mut Arc::make_mut(own).seen;
+                    agents.iter().for_each(|agent| seen.raise(*agent, bit, number));
+                });
+            }
         }
     }
 
