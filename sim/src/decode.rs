@@ -304,14 +304,19 @@ impl<'m> Decoder<'m> {
         u32::try_from(self.code.len()).expect("fewer than 2^32 micro-operations")
     }
 
-    /// Decodes one instruction. What the simulator lacks becomes a micro-operation that says so.
-    pub fn instruction(&mut self, instruction: &Instruction) {
-        use rorqual_ptx::table::Exec;
+    /// What is added from here on stands for an instruction.
+    pub fn begin(&mut self, instruction: &Instruction) {
         self.line = instruction.position.line;
         self.scratch_registers = [0; 3];
         self.guard = instruction.guard.map_or(Guard::NONE, |guard| {
             Guard::new(self.allocation.slot_of[guard.register.0 as usize], guard.negated)
         });
+    }
+
+    /// Decodes one instruction. What the simulator lacks becomes a micro-operation that says so.
+    pub fn instruction(&mut self, instruction: &Instruction) {
+        use rorqual_ptx::table::Exec;
+        self.begin(instruction);
         let start = self.code.len();
         if let Err(Unsupported(what)) = self.dispatch(instruction) {
             self.code.truncate(start);

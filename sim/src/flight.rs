@@ -154,6 +154,9 @@ pub struct Flight {
     pub open_matrix_group: u32,
     /// Whether the warp has executed a `wgmma.fence`.
     pub matrix_fenced: bool,
+    /// Accesses of registers of matrix products that are [watched](crate::unfenced), since the last `wgmma.fence`: their
+    /// statements.
+    pub unfenced: Vec<usize>,
 }
 
 impl Flight {

@@ -9,6 +9,7 @@ pub mod barrier;
 pub mod bulk;
 pub mod cluster;
 pub mod context;
+pub mod control_flow;
 pub mod counters;
 pub mod decode;
 pub mod dependence;
@@ -34,6 +35,7 @@ pub mod target_limits;
 pub mod tensor_core;
 pub mod tensor_map;
 pub mod trace;
+pub mod unfenced;
 pub mod warp;
 
 pub use device::{Argument, Device, DeviceError, DevicePointer, Launch, Module};

@@ -4,6 +4,7 @@ use crate::decode::{Constants, Decoder, FUNCTION_BASE, Place, Surroundings, imme
 use crate::liveness::{Allocation, allocate};
 use crate::memory::{GlobalMemory, MemoryError, SHARED_DATA_OFFSET, SHARED_RANK_SHIFT};
 use crate::program::{FunctionInfo, KernelInfo, KernelParameter, Parameter, Program};
+use crate::unfenced;
 use rorqual_ptx::instruction::Instruction;
 use rorqual_ptx::module::{Directive, Function, Initializer, Item, Linkage, Module, Statement, Variable};
 use rorqual_ptx::operand::{Address, Base, Operand, Symbol};
@@ -108,6 +109,7 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
             module_places: &places,
         };
         let mut decoder = Decoder::new(surroundings, function, &allocation, frame.places);
+        let watched = unfenced::watched(function);
         let mut location = None;
         let body = function.body.as_deref().unwrap_or(&[]);
         for (at, statement) in body.iter().enumerate() {
@@ -119,6 +121,9 @@ pub fn load(module: &Module, memory: &mut GlobalMemory, device: u32) -> Result<L
                         source_lines.push((instruction.position.line, file, line));
                     }
                     decoder.set_following(&body[at + 1..]);
+                    if let Some(watched) = watched.get(&at) {
+                        decoder.watch(at, instruction, watched);
+                    }
                     decoder.instruction(instruction);
                 }
                 _ => {}

@@ -17,16 +17,6 @@ const ALIVE: &[(&str, &str, &str)] = &[
         "behind the barrier each thread that copies fences what all have written before it",
     ),
     (
-        "hopper_gemm",
-        "wgmma.fence.sync.aligned deleted",
-        "the simulator asks for a fence before the first product of a warp alone",
-    ),
-    (
-        "hopper_gemm",
-        "wgmma.fence.sync.aligned moved down",
-        "the simulator asks for a fence before the first product of a warp alone",
-    ),
-    (
         "hopper_gemm_bf16_n257_k62",
         "cp.async.bulk.wait_group.read one group deeper",
         "the last piece of a row is a column by itself, which no bulk copy takes",

@@ -21,6 +21,7 @@ use crate::report::{Fault, Rule};
 use crate::tensor_core::Format;
 use crate::tensor_core::descriptor::Major;
 use crate::tensor_core::fragment::Fragment;
+use crate::unfenced::{Unfenced, Watched};
 use crate::warp::Wait;
 use product::Operands;
 use rorqual_ptx::instruction::Instruction;
@@ -277,6 +278,23 @@ fn check_warpgroup(context: &Context<'_>) -> Result<(), Box<Fault>> {
     )))
 }
 
+/// Whether the warp has executed a `wgmma.fence` behind each of these accesses of registers of a product.
+fn check_fenced(context: &Context<'_>, accesses: &[Unfenced]) -> Step {
+    let executed = &context.warp.flight.unfenced;
+    let Some(access) = accesses.iter().find(|access| executed.contains(&access.statement)) else {
+        return Ok(Flow::Next);
+    };
+    let fault = Fault::new(
+        Rule::InFlight,
+        format!(
+            "no wgmma.fence between wgmma.mma_async and the {} of its register `{}`",
+            if access.is_write { "write" } else { "read" },
+            access.register
+        ),
+    );
+    Err(Box::new(fault.with_other(access.line)))
+}
+
 /// Tells race detection what the warp knows, and, when all four warps have issued it, what the product reads.
 fn observe_product(context: &mut Context<'_>, place: usize) -> Result<(), Box<Fault>> {
     let Some((race, actor)) = context.race(u32::MAX) else { return Ok(()) };
@@ -348,8 +366,28 @@ impl Decoder<'_> {
             }
             check_warpgroup(context)?;
             context.warp.flight.matrix_fenced = true;
+            context.warp.flight.unfenced.clear();
             Ok(Flow::Next)
         });
+    }
+
+    /// Watches an instruction that accesses a register of a product, or is that product, with no `wgmma.fence` on some
+    /// way from the one to the other.
+    pub fn watch(&mut self, statement: usize, instruction: &Instruction, watched: &Watched) {
+        self.begin(instruction);
+        if !watched.unfenced.is_empty() {
+            let accesses = watched.unfenced.clone();
+            self.emit_with(Class::Matrix, move |context| check_fenced(context, &accesses));
+        }
+        if watched.is_access {
+            self.emit_with(Class::Matrix, move |context| {
+                let unfenced = &mut context.warp.flight.unfenced;
+                if !unfenced.contains(&statement) {
+                    unfenced.push(statement);
+                }
+                Ok(Flow::Next)
+            });
+        }
     }
 
     /// `wgmma.commit_group`
