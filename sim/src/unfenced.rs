@@ -115,7 +115,7 @@ impl Product {
         let shared = |theirs: &[Register], own: &[Register]| {
             theirs.iter().copied().find(|register| own.binary_search(register).is_ok())
         };
-        let reshaped = (earlier.shape != self.shape).then_some(&self.accumulators[..]).unwrap_or(&[]);
+        let reshaped = if earlier.shape == self.shape { &[] } else { &self.accumulators[..] };
         let written = [reshaped, &self.fragments[..]]
             .into_iter()
             .find_map(|own| shared(&earlier.accumulators, own).map(|register| (register, true)));
