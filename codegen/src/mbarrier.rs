@@ -48,6 +48,13 @@ impl<'k> Mbarriers<'k> {
         Mbarrier { address: self.first.at(index) }
     }
 
+    /// The `count` of them that are part `part`, if all are parts of so many.
+    #[must_use]
+    #[track_caller]
+    pub fn part(self, part: Value<'k, u32>, count: u32) -> Self {
+        Self { first: self.first.at(part * count), count }
+    }
+
     /// Initialises all of them: every phase is over after so many arrivals. One thread does it.
     #[track_caller]
     pub fn initialize(self, arrivals: u32) {
@@ -112,7 +119,13 @@ impl<'k> Mbarrier<'k> {
     /// [new](Predicate::unset) one, to the answer.
     #[track_caller]
     pub fn test(self, parity: Value<'k, u32>, over: Predicate<'k>) {
+        self.test_when(self.address.builder().known(true), parity, over);
+    }
+
+    /// The same where a predicate holds; elsewhere `over` stays as it is.
+    #[track_caller]
+    pub fn test_when(self, when: Predicate<'k>, parity: Value<'k, u32>, over: Predicate<'k>) {
         let operands = vec![over.operand(), self.address.operand(), parity.operand()];
-        self.address.builder().emit("mbarrier.try_wait.parity.shared.b64", operands);
+        self.address.builder().emit_when(when, "mbarrier.try_wait.parity.shared.b64", operands);
     }
 }

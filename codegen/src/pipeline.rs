@@ -6,6 +6,9 @@
 //! ```
 //!
 //! A [`Cursor`] knows stage and parity; nobody computes them by hand.
+//!
+//! A stage may be filled in parts, each with a `full` barrier of its own: part 0 is for all consumers, another part for
+//! those that go through the ring as [its consumers](Ring::consumer_of). Nobody waits for a part that is another's.
 
 use crate::builder::Builder;
 use crate::mbarrier::{Mbarrier, Mbarriers};
@@ -15,8 +18,11 @@ use crate::value::{Input, Predicate, Value, Variable};
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'k> {
     builder: &'k Builder,
+    /// Those of part 0, then those of the next.
     full: Mbarriers<'k>,
     empty: Mbarriers<'k>,
+    /// Those that a consumer waits for besides those of part 0.
+    own: Option<Mbarriers<'k>>,
 }
 
 /// Where a side of the ring stands.
@@ -33,16 +39,26 @@ impl Builder {
     #[must_use]
     #[track_caller]
     pub fn ring(&self, stages: u32) -> Ring<'_> {
-        Ring { builder: self, full: self.mbarriers(stages), empty: self.mbarriers(stages) }
+        self.ring_in_parts(stages, 1)
+    }
+
+    /// The same where a stage is filled in so many parts.
+    #[must_use]
+    #[track_caller]
+    pub fn ring_in_parts(&self, stages: u32, parts: u32) -> Ring<'_> {
+        let (full, empty) = (self.mbarriers(parts * stages), self.mbarriers(stages));
+        Ring { builder: self, full, empty, own: None }
     }
 }
 
 impl<'k> Ring<'k> {
     /// Initialises the barriers: one thread does it, publishes them by [`Builder::fence_mbarrier_init`], and the CTA meets.
-    /// `producers` arrive at each `full`, `consumers` at each `empty`.
+    /// So many `producers` arrive at each `full`, for each of the parts, and `consumers` at each `empty`.
     #[track_caller]
-    pub fn initialize(self, producers: u32, consumers: u32) {
-        self.full.initialize(producers);
+    pub fn initialize(self, producers: &[u32], consumers: u32) {
+        for (part, producers) in (0_u32..).zip(producers) {
+            self.full_of(self.builder.constant(part)).initialize(*producers);
+        }
         self.empty.initialize(consumers);
     }
 
@@ -58,6 +74,18 @@ impl<'k> Ring<'k> {
     #[track_caller]
     pub fn consumer(self) -> Cursor<'k> {
         self.cursor(0)
+    }
+
+    /// The side of a consumer that needs part 0 and this part, at the first stage.
+    #[must_use]
+    #[track_caller]
+    pub fn consumer_of(self, part: Value<'k, u32>) -> Cursor<'k> {
+        Self { own: Some(self.full_of(part)), ..self }.consumer()
+    }
+
+    #[track_caller]
+    fn full_of(self, part: Value<'k, u32>) -> Mbarriers<'k> {
+        self.full.part(part, self.empty.count())
     }
 
     /// The barrier that consumers of this stage release.
@@ -103,6 +131,13 @@ impl<'k> Place<'k> {
         self.ring.full.at(self.stage)
     }
 
+    /// The barrier of a part that the producer fills.
+    #[must_use]
+    #[track_caller]
+    pub fn full_of(self, part: Value<'k, u32>) -> Mbarrier<'k> {
+        self.ring.full_of(part).at(self.stage)
+    }
+
     /// The barrier that consumers release.
     #[must_use]
     #[track_caller]
@@ -120,6 +155,9 @@ impl<'k> Place<'k> {
     #[track_caller]
     pub fn wait_full(self) {
         self.full().wait(self.parity);
+        if let Some(own) = self.ring.own {
+            own.at(self.stage).wait(self.parity);
+        }
     }
 
     /// Consumer: looks whether the stage is filled; `ready` gets the answer. What was seen in time need not be waited
@@ -127,6 +165,9 @@ impl<'k> Place<'k> {
     #[track_caller]
     pub fn look_full(self, ready: Predicate<'k>) {
         self.full().test(self.parity, ready);
+        if let Some(own) = self.ring.own {
+            own.at(self.stage).test_when(ready, self.parity, ready);
+        }
     }
 
     /// Consumer: waits until the stage is filled, unless it was seen to be.
@@ -148,7 +189,7 @@ impl<'k> Cursor<'k> {
     pub fn advance(self) {
         let builder = self.ring.builder;
         self.stage.add(1);
-        let wraps = self.stage.peek().equals(self.ring.full.count());
+        let wraps = self.stage.peek().equals(self.ring.empty.count());
         self.parity.set_when(wraps, self.parity.peek() ^ 1);
         self.stage.set_when(wraps, builder.constant(0));
     }
@@ -179,7 +220,7 @@ impl<'k> Cursor<'k> {
         builder.for_each(0, rounds, 1, |_| {
             let parity = self.parity.get();
             let place = |stage| Place { ring, stage: builder.constant(stage), parity };
-            body(&(0..ring.full.count()).map(place).collect::<Vec<_>>());
+            body(&(0..ring.empty.count()).map(place).collect::<Vec<_>>());
             self.parity.set(parity ^ 1);
         });
     }

@@ -69,7 +69,7 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
     let thread = builder.thread();
     // A thread of each warp of the warpgroup that used a stage releases it.
     builder.when(thread.equals(0), || {
-        ring.initialize(1, 4);
+        ring.initialize(&[1], 4);
         builder.fence_mbarrier_init();
     });
     builder.sync_threads();

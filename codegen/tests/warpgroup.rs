@@ -48,7 +48,7 @@ fn body<'k>(builder: &'k Builder, arguments: ProductParameters<'k>) {
     let ring = builder.ring(STAGES);
     let thread = builder.thread();
     builder.when(thread.equals(0), || {
-        ring.initialize(1, 4);
+        ring.initialize(&[1], 4);
         builder.fence_mbarrier_init();
     });
     builder.sync_threads();

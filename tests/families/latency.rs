@@ -96,9 +96,8 @@ fn timeline(format: Format, tile: Tile, k: u32, model: Model) -> Timeline {
 
 /// What happens behind the blocks of K that fill the ring for the first time, when copies take a microsecond.
 struct Steady {
-    /// The share of the blocks for which all consumer warpgroups wait at once, so that nothing is multiplied. One of them
-    /// may wait for as long as the other's products take.
-    all_wait: f64,
+    /// Of each consumer warpgroup's blocks the share for which it waits, whether or not another one multiplies meanwhile.
+    waits: f64,
     /// Bytes of operands that arrive a cycle.
     bytes: f64,
 }
@@ -118,13 +117,7 @@ fn steady(format: Format, tile: Tile, k: u32) -> Steady {
         let length = slice.end - slice.begin;
         slice.kind == Kind::MbarrierWait && slice.begin > begin && length > Model::H100.barrier_latency
     });
-    let mut changes: Vec<(u64, i32)> = waits.flat_map(|wait| [(wait.begin, 1), (wait.end, -1)]).collect();
-    changes.sort_unstable();
-    let (mut waiting, mut all_wait) = (0, 0);
-    for (_, change) in changes {
-        waiting += change;
-        all_wait += u32::from(change == 1 && waiting as usize == consumers.len());
-    }
+    let waits = waits.count() as f64 / consumers.len() as f64;
     let arrived = timeline.copies.iter().filter(|copy| copy.cta == 0 && (begin..last).contains(&copy.end));
     let bytes: u64 = arrived
         .map(|copy| match copy.what {
@@ -132,10 +125,7 @@ fn steady(format: Format, tile: Tile, k: u32) -> Steady {
             _ => 0,
         })
         .sum();
-    Steady {
-        all_wait: f64::from(all_wait) / f64::from(blocks - tile.stages),
-        bytes: bytes as f64 / (last - begin) as f64,
-    }
+    Steady { waits: waits / f64::from(blocks - tile.stages), bytes: bytes as f64 / (last - begin) as f64 }
 }
 
 const fn tile(m: u32, n: u32, stages: u32, multicast: Multicast) -> Tile {
@@ -149,18 +139,26 @@ fn consumers_of_hopper_products_hardly_wait_for_data_that_takes_a_microsecond() 
         (Format::Fp8, tile(128, 192, 5, Multicast::B)),
         (Format::Fp8, tile(256, 128, 4, Multicast::A)),
         (Format::Fp8, tile(128, 144, 6, Multicast::B)),
-        (Format::Fp8, tile(128, 128, 6, Multicast::None)),
+        (Format::Bf16, tile(128, 144, 6, Multicast::B)),
+        (Format::Bf16, tile(128, 192, 5, Multicast::B)),
         (Format::Bf16, tile(128, 256, 4, Multicast::None)),
         (Format::Bf16, tile(128, 256, 4, Multicast::B)),
+        (Format::Bf16, tile(256, 128, 4, Multicast::None)),
     ] {
-        let share = steady(format, tile, 7168 / format.bytes()).all_wait;
-        println!("{format:?} {}: all wait for {:.1} % of the blocks", tile.name(), 100.0 * share);
-        assert!(share < 0.05, "{format:?} {}: {share}", tile.name());
+        let share = steady(format, tile, 7168 / format.bytes()).waits;
+        println!("{format:?} {}: consumers wait for {:.1} % of their blocks", tile.name(), 100.0 * share);
+        // Where halves of B come from a neighbour, its lateness is waited for too.
+        let limit = if tile.multicast == Multicast::B { 0.12 } else { 0.05 };
+        assert!(share < limit, "{format:?} {}: {share}", tile.name());
         // A stage less is what this costs: the measure tells rings apart.
         if tile.multicast == Multicast::None {
             let shallow = Tile { stages: tile.stages - 1, ..tile };
-            let share = steady(format, shallow, 7168 / format.bytes()).all_wait;
-            println!("{format:?} {}: all wait for {:.1} % of the blocks", shallow.name(), 100.0 * share);
+            let share = steady(format, shallow, 7168 / format.bytes()).waits;
+            println!(
+                "{format:?} {}: consumers wait for {:.1} % of their blocks",
+                shallow.name(),
+                100.0 * share
+            );
             assert!(share > 0.1, "{format:?} {}: {share}", shallow.name());
         }
     }
@@ -176,6 +174,16 @@ fn narrow_tiles_take_more_than_memory_gives_when_data_takes_a_microsecond() {
         println!("fp8 {}: takes {taken:.1} bytes a cycle, memory gives {given:.1}", tile.name());
         assert!(taken > 3.0 * given, "{}: {taken} bytes a cycle", tile.name());
     }
+}
+
+/// This tile has operands of 64 bytes a cycle for its products: what its consumers wait for is the L2 cache's bytes.
+#[test]
+fn a_square_tile_takes_what_the_cache_gives_when_data_takes_a_microsecond() {
+    let tile = tile(128, 128, 6, Multicast::None);
+    let Steady { waits, bytes } = steady(Format::Fp8, tile, 7168);
+    let (share, given) = (100.0 * waits, SLOW.load_bytes);
+    println!("fp8 {}: waits for {share:.1} % of the blocks, takes {bytes:.1} of {given} bytes", tile.name());
+    assert!(bytes > 0.85 * given as f64, "{}: {bytes} bytes a cycle", tile.name());
 }
 
 #[test]

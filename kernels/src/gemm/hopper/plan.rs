@@ -7,7 +7,7 @@ use super::header;
 use super::schedule::{FEW_COLUMNS, FEW_ROWS};
 use super::shared_memory::Contents;
 use super::spec::HopperGemmSpec;
-use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS};
+use super::tile::{Format, K_BYTES, Multicast, PIECE_COLUMNS, PRODUCT_ROWS, Tile};
 use crate::gemm::{Order, Output};
 use rorqual_codegen::contract::{Extent, SwizzleMode, TensorMap};
 use rorqual_codegen::element::{Bf16, E4m3};
@@ -135,6 +135,11 @@ impl Plan {
         }
     }
 
+    /// What a stage has in a usual tile, or in one of few rows.
+    pub(super) const fn staged_tile(&self, few: bool) -> Tile {
+        if few { Tile { n: FEW_ROWS, ..self.spec.tile } } else { self.spec.tile }
+    }
+
     /// What a CTA has in shared memory.
     pub(super) const fn contents(&self) -> Contents {
         let tile = self.spec.tile;
@@ -142,7 +147,8 @@ impl Plan {
             Format::Fp8 => [tile.m, self.scale_blocks()],
             Format::Bf16 => [0, 0],
         };
-        Contents { tile, scales, staged: tile.consumer_warpgroups() * self.staged_elements() }
+        let parts = tile.parts(self.spec.format());
+        Contents { tile, parts, scales, staged: tile.consumer_warpgroups() * self.staged_elements() }
     }
 
     /// Runs of columns of a tile that surely have one scale of B.
@@ -162,14 +168,8 @@ impl Plan {
         }
     }
 
-    /// Bytes that the barrier of a stage expects from tensor copies: in a usual tile, and in one of few rows.
-    pub(super) const fn stage_bytes(&self) -> [u32; 2] {
-        [(self.spec.tile.m + self.spec.tile.n) * K_BYTES, (FEW_COLUMNS + FEW_ROWS) * K_BYTES]
-    }
-
     /// Tensor maps of A for usual tiles and for those of few rows, with `rows` as the kernel gets it.
     pub(super) fn a_maps(&self, address: u64, rows: u32) -> [TensorMap; 2] {
-        let [share, _] = self.spec.tile.fetched();
         let map = |box_rows| {
             let boxed = self.matrix(box_rows);
             let (k, pitch) = (u64::from(self.spec.k), u64::from(self.spec.a_pitch));
@@ -184,7 +184,7 @@ impl Plan {
                 _ => boxed.map(address, rows.max(1).into(), k, pitch),
             }
         };
-        [map(share), map(FEW_ROWS)]
+        [map(self.spec.tile.a_box_rows(self.spec.format())), map(FEW_ROWS)]
     }
 
     /// How B lies in a stage: as in memory.
@@ -220,7 +220,7 @@ impl Plan {
                 boxed.map(address, rows * u64::from(weights), columns, pitch)
             }
         };
-        [map(share), map(FEW_COLUMNS)]
+        [map(share), map(self.spec.tile.a_box_rows(self.spec.format()))]
     }
 
     /// The tensor map of gates and ups: a box has rows of a gate, and the rows of its up that go with them.

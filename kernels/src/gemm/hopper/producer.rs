@@ -5,10 +5,11 @@ use super::grouping::Groups;
 use super::plan::{Arguments, Plan, SPAN, Scales};
 use super::schedule::{FEW_ROWS, Tile};
 use super::shared_memory::SharedMemory;
-use super::tile::K_BYTES;
+use super::tile::{self, Format, K_BYTES, Multicast};
 use crate::BLOCK;
 use crate::gemm::Order;
 use crate::quant::ScaleLayout;
+use rorqual_codegen::mbarrier::Mbarrier;
 use rorqual_codegen::pipeline::{Cursor, Place};
 use rorqual_codegen::pointer::{Global, Pointer, Shared};
 use rorqual_codegen::tma::TensorMapAddress;
@@ -45,16 +46,22 @@ impl<'k> Producer<'_, 'k> {
         let scales = self.arguments.scales.map(|scales| ScaleSources::new(plan, &scales, tile, few));
         let is_first_lane = builder.lane().equals(0);
         let blocks = [0, plan.k_blocks()].map(|block| builder.constant(block));
-        let bytes = plan.stage_bytes()[usize::from(few)];
-        let copy_tensors = |place, block| self.copy_tensors(place, tile, few, block);
+        let bytes = plan.staged_tile(few).part_bytes(plan.spec.format());
+        let copies = |place, block| self.copies(place, tile, few, block);
         let copy_scales =
             scales.map(|scales| move |place, block| scales.copy(plan, self.memory, place, block));
-        fill_stages(self.cursor, blocks, is_first_lane, bytes, copy_tensors, copy_scales);
+        fill_stages(self.cursor, blocks, is_first_lane, &bytes, copies, copy_scales);
     }
 
-    /// Copies the rows of A and B of a stage. With swapped operands the weight takes the place of A.
+    /// Copies of the rows of A and B of a stage. With swapped operands the weight takes the place of A.
     #[track_caller]
-    fn copy_tensors(&self, place: Place<'k>, tile: &Tile<'k>, few: bool, block: Value<'k, u32>) {
+    fn copies(
+        &self,
+        place: Place<'k>,
+        tile: &Tile<'k>,
+        few: bool,
+        block: Value<'k, u32>,
+    ) -> Vec<TensorCopy<'k>> {
         let Self { plan, memory, arguments, .. } = *self;
         let k = block * plan.k_block();
         let coordinates = |inner: Value<'k, u32>, outer: Value<'k, u32>, has_slices: bool| {
@@ -72,43 +79,47 @@ impl<'k> Producer<'_, 'k> {
             }
             (Order::InputMajor, _) => coordinates(column, k, true),
         };
-        let (row, column) = (tile.row, tile.column);
         let (to_a, to_b) = (memory.a(place.stage()), memory.b(place.stage()));
-        let [half_of_a, half_of_b] = plan.spec.tile.halves();
+        let (staged, format) = (plan.staged_tile(few), plan.spec.format());
         if few {
-            copy_rows(arguments.b_few, to_a, place, column, None, of_b);
-            copy_rows(arguments.a_few, to_b, place, row, None, of_a);
-            return;
+            let columns = Rows { map: arguments.b_few, to: to_a, first: tile.column, coordinates: of_b };
+            let tokens = Rows { map: arguments.a_few, to: to_b, first: tile.row, coordinates: of_a };
+            return copies(&staged, format, place, &columns, vec![tokens.copy(0, place.full())]);
         }
-        copy_rows(arguments.a, to_a, place, row, half_of_a, of_a);
-        if plan.spec.b_order == Order::OutputMajor {
-            copy_rows(arguments.b, to_b, place, column, half_of_b, of_b);
-            return;
-        }
-        for first in (0..plan.spec.tile.n).step_by(SPAN as usize) {
-            copy_rows(arguments.b, to_b.at(first * K_BYTES), place, column + first, None, of_b);
-        }
+        let a = Rows { map: arguments.a, to: to_a, first: tile.row, coordinates: of_a };
+        let b = Rows { map: arguments.b, to: to_b, first: tile.column, coordinates: of_b };
+        let of_columns = match plan.spec.b_order {
+            Order::OutputMajor => vec![b.all_columns(&staged, place)],
+            Order::InputMajor => {
+                (0..staged.n).step_by(SPAN as usize).map(|first| b.copy(first, place.full())).collect()
+            }
+        };
+        copies(&staged, format, place, &a, of_columns)
     }
 }
 
-/// Fills a stage for each block of K from the first one on up to the end: one lane copies tensors, so many bytes, and all
-/// lanes copy scales, if there are any.
+/// Fills a stage for each block of K from the first one on up to the end: one lane copies tensors, so many bytes for each
+/// part of a stage, and all lanes copy scales, if there are any, with part 0. What is to be copied is worked out before the
+/// stage is empty.
 #[track_caller]
 pub(super) fn fill_stages<'k>(
     cursor: Cursor<'k>,
     [first, end]: [Value<'k, u32>; 2],
     copying_lane: Predicate<'k>,
-    bytes: u32,
-    copy_tensors: impl FnOnce(Place<'k>, Value<'k, u32>),
+    bytes: &[u32],
+    copies: impl FnOnce(Place<'k>, Value<'k, u32>) -> Vec<TensorCopy<'k>>,
     copy_scales: Option<impl FnOnce(Place<'k>, Value<'k, u32>)>,
 ) {
     let builder = first.builder();
     builder.for_each(first, end, 1, |block| {
         let place = cursor.take();
+        let copies = copies(place, block);
         place.wait_empty();
         builder.when(copying_lane, || {
-            place.full().arrive_expecting(builder.constant(bytes));
-            copy_tensors(place, block);
+            for (part, bytes) in (0_u32..).zip(bytes) {
+                place.full_of(builder.constant(part)).arrive_expecting(builder.constant(*bytes));
+            }
+            copies.iter().for_each(TensorCopy::start);
         });
         if let Some(copy_scales) = copy_scales {
             copy_scales(place, block);
@@ -117,24 +128,92 @@ pub(super) fn fill_stages<'k>(
     });
 }
 
-/// Copies the rows of an operand from `row` on. Of those that the CTAs of a cluster share each brings `half`, to both.
-#[track_caller]
-pub(super) fn copy_rows<'k>(
+/// A tensor copy to a stage.
+pub(super) struct TensorCopy<'k> {
     map: TensorMapAddress<'k>,
     to: Pointer<'k, Shared, u8>,
-    place: Place<'k>,
-    row: Value<'k, u32>,
-    half: Option<u32>,
-    coordinates: impl FnOnce(Value<'k, u32>) -> Vec<Value<'k, i32>>,
-) {
-    let builder = row.builder();
-    if let Some(half) = half {
-        let skipped = (builder.cta(0) & 1) * half;
-        let to = to.at(skipped * K_BYTES);
-        builder.multicast_tensor(to, map, &coordinates(row + skipped), place.full(), 0b11);
-    } else {
-        builder.copy_tensor_to_shared(to, map, &coordinates(row), place.full());
+    coordinates: Vec<Value<'k, i32>>,
+    full: Mbarrier<'k>,
+    /// Whether to both CTAs of the cluster.
+    is_shared: bool,
+}
+
+impl TensorCopy<'_> {
+    #[track_caller]
+    fn start(&self) {
+        let &Self { map, to, ref coordinates, full, is_shared } = self;
+        if is_shared {
+            to.builder().multicast_tensor(to, map, coordinates, full, 0b11);
+        } else {
+            to.builder().copy_tensor_to_shared(to, map, coordinates, full);
+        }
     }
+}
+
+/// Rows of an operand on their way to a stage.
+pub(super) struct Rows<'k, C> {
+    pub(super) map: TensorMapAddress<'k>,
+    pub(super) to: Pointer<'k, Shared, u8>,
+    /// The first of the tile.
+    pub(super) first: Value<'k, u32>,
+    /// Those of a row in the tensor.
+    pub(super) coordinates: C,
+}
+
+impl<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>> Rows<'k, C> {
+    /// A box of them, from the one `skipped` behind the first on.
+    #[track_caller]
+    fn copy(&self, skipped: u32, full: Mbarrier<'k>) -> TensorCopy<'k> {
+        self.copy_behind(self.first.builder().constant(skipped), full)
+    }
+
+    #[track_caller]
+    fn copy_behind(&self, skipped: Value<'k, u32>, full: Mbarrier<'k>) -> TensorCopy<'k> {
+        TensorCopy {
+            map: self.map,
+            to: self.to.at(skipped * K_BYTES),
+            coordinates: (self.coordinates)(self.first + skipped),
+            full,
+            is_shared: false,
+        }
+    }
+
+    /// Of so many rows that the CTAs of a cluster share, the half that this one brings to both.
+    #[track_caller]
+    fn half(&self, rows: u32, full: impl FnOnce(Value<'k, u32>) -> Mbarrier<'k>) -> TensorCopy<'k> {
+        let rank = self.first.builder().cta(0) & 1;
+        TensorCopy { is_shared: true, ..self.copy_behind(rank * (rows / 2), full(rank)) }
+    }
+
+    /// All rows of B.
+    #[track_caller]
+    pub(super) fn all_columns(&self, tile: &tile::Tile, place: Place<'k>) -> TensorCopy<'k> {
+        match tile.multicast {
+            Multicast::None | Multicast::A => self.copy(0, place.full()),
+            Multicast::B => self.half(tile.n, |_| place.full()),
+        }
+    }
+}
+
+/// The copies of a stage, in its [parts](tile::Tile::parts). B comes first, of which halves may have the longer way from the
+/// neighbour; last come the rows of A that only the second consumer warpgroup waits for, which multiplies later. Of an A
+/// that the CTAs of a cluster share, each brings the rows of one warpgroup, to both.
+#[track_caller]
+pub(super) fn copies<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>>(
+    tile: &tile::Tile,
+    format: Format,
+    place: Place<'k>,
+    a: &Rows<'k, C>,
+    of_b: Vec<TensorCopy<'k>>,
+) -> Vec<TensorCopy<'k>> {
+    let parts = tile.parts(format);
+    if tile.multicast == Multicast::A {
+        let full = |rank| if parts > 1 { place.full_of(rank) } else { place.full() };
+        return of_b.into_iter().chain([a.half(tile.m, full)]).collect();
+    }
+    let of_part =
+        |part: u32| a.copy(part * (tile.m / parts), place.full_of(a.first.builder().constant(part)));
+    of_b.into_iter().chain((0..parts).map(of_part)).collect()
 }
 
 /// Where a lane finds the scales that it copies.

@@ -18,6 +18,8 @@ const RECORD_WORDS: u32 = 8;
 pub(super) struct Contents {
     /// The stages: how many, and how many rows of A and of B in each.
     pub(super) tile: Tile,
+    /// The parts in which a stage is filled.
+    pub(super) parts: u32,
     /// Scales of A and of B in a stage; none in bf16.
     pub(super) scales: [u32; 2],
     /// Elements of staged results.
@@ -41,6 +43,8 @@ pub(super) struct SharedMemory<'k> {
     pub(super) ring: Ring<'k>,
     /// The tiles.
     pub(super) tiles: TileRing<'k>,
+    /// The parts in which a stage is filled.
+    parts: u32,
     /// Scales of A and of B in a stage.
     scales: [u32; 2],
 }
@@ -48,7 +52,7 @@ pub(super) struct SharedMemory<'k> {
 impl<'k> SharedMemory<'k> {
     #[track_caller]
     pub(super) fn reserve(builder: &'k Builder, contents: Contents) -> Self {
-        let Contents { tile, scales, staged } = contents;
+        let Contents { tile, parts, scales, staged } = contents;
         Self {
             builder,
             tile,
@@ -57,11 +61,12 @@ impl<'k> SharedMemory<'k> {
             staged: builder.shared(staged, 128),
             a_scales: builder.shared(tile.stages * scales[0], 128),
             b_scales: builder.shared(tile.stages * scales[1], 8),
-            ring: builder.ring(tile.stages),
+            ring: builder.ring_in_parts(tile.stages, parts),
             tiles: TileRing {
                 ring: builder.ring(TILES_AHEAD),
                 records: builder.shared(TILES_AHEAD * RECORD_WORDS, 16),
             },
+            parts,
             scales,
         }
     }
@@ -70,13 +75,19 @@ impl<'k> SharedMemory<'k> {
     /// consumers of both.
     #[track_caller]
     pub(super) fn initialize(&self) {
-        let Self { tile, scales, .. } = *self;
+        let Self { tile, parts, scales, .. } = *self;
         let consumers = 4 * tile.consumer_warpgroups();
         // The thread that expects the tensors, and each lane for the scales that it copies.
         let producers = if scales == [0, 0] { 1 } else { 1 + 32 };
-        self.ring.initialize(producers, consumers * tile.multicast.cluster());
-        self.tiles.ring.initialize(1, 1 + consumers);
+        self.ring.initialize(&[producers, 1][..parts as usize], consumers * tile.multicast.cluster());
+        self.tiles.ring.initialize(&[1], 1 + consumers);
         self.builder.fence_mbarrier_init();
+    }
+
+    /// The side of the stages of a consumer warpgroup.
+    #[track_caller]
+    pub(super) fn consumer(&self, warpgroup: Value<'k, u32>) -> Cursor<'k> {
+        if self.parts > 1 { self.ring.consumer_of(warpgroup) } else { self.ring.consumer() }
     }
 
     /// A warp of the consumers releases a stage, in a cluster in both CTAs, which fill it together; the warp has met since

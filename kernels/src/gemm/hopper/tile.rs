@@ -177,20 +177,43 @@ impl Tile {
         }
     }
 
-    /// Rows of A and of B that each CTA of a cluster fetches for both: half of those that they share.
-    pub(super) const fn halves(&self) -> [Option<u32>; 2] {
+    /// Rows of A and of B that a CTA fetches for a stage: of an operand that the CTAs of a cluster share, half.
+    #[must_use]
+    pub const fn fetched(&self) -> [u32; 2] {
         match self.multicast {
-            Multicast::None => [None, None],
-            Multicast::A => [Some(self.m / 2), None],
-            Multicast::B => [None, Some(self.n / 2)],
+            Multicast::None => [self.m, self.n],
+            Multicast::A => [self.m / 2, self.n],
+            Multicast::B => [self.m, self.n / 2],
         }
     }
 
-    /// Rows of A and of B that a CTA fetches for a stage.
-    #[must_use]
-    pub fn fetched(&self) -> [u32; 2] {
-        let [a, b] = self.halves();
-        [a.unwrap_or(self.m), b.unwrap_or(self.n)]
+    /// Rows of A that are a consumer warpgroup's.
+    pub(super) const fn own_rows(&self) -> u32 {
+        self.m / self.consumer_warpgroups()
+    }
+
+    /// Parts that a stage is filled in, each with a barrier of its own. In bf16 the first consumer warpgroup does not wait
+    /// for the second one's rows of A; in fp8 another barrier would cost more than that saves.
+    pub(super) const fn parts(&self, format: Format) -> u32 {
+        match format {
+            Format::Fp8 => 1,
+            Format::Bf16 => self.consumer_warpgroups(),
+        }
+    }
+
+    /// Rows of A that a tensor copy brings.
+    pub(super) const fn a_box_rows(&self, format: Format) -> u32 {
+        match self.multicast {
+            Multicast::A => self.m / 2,
+            Multicast::None | Multicast::B => self.m / self.parts(format),
+        }
+    }
+
+    /// Bytes of tensors in the parts of a stage: rows of A and all of B, then, in a second part, the other rows of A.
+    pub(super) fn part_bytes(&self, format: Format) -> Vec<u32> {
+        let parts = self.parts(format);
+        let of_a = self.m / parts * K_BYTES;
+        [of_a + self.n * K_BYTES, of_a][..parts as usize].to_vec()
     }
 
     /// Warpgroups that multiply.
@@ -208,7 +231,7 @@ impl Tile {
     /// Products that lie below each other in the rows of a consumer.
     #[must_use]
     pub const fn products(&self) -> u32 {
-        self.m / (PRODUCT_ROWS * self.consumer_warpgroups())
+        self.own_rows() / PRODUCT_ROWS
     }
 
     /// Columns that surely have one scale of B, wherever the tile starts: a tile starts at a multiple of its columns, and

@@ -32,9 +32,9 @@ impl<'a, 'k> Warpgroup<'a, 'k> {
         let builder = memory.builder;
         let zero = builder.constant(0);
         let number = ((builder.thread() >> 7) - 1).uniform();
-        let cursor = memory.ring.consumer();
+        let cursor = memory.consumer(number);
         let a = builder.swizzled_descriptor(memory.a(zero), Major::K);
-        let own_bytes = memory.tile.products() * wgmma::ROWS * K_BYTES;
+        let own_bytes = memory.tile.own_rows() * K_BYTES;
         Self {
             builder,
             memory,

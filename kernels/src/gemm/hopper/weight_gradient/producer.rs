@@ -4,9 +4,9 @@
 use super::schedule::Tile;
 use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
 use crate::BLOCK;
-use crate::gemm::hopper::producer::{copy_rows, fill_stages};
+use crate::gemm::hopper::producer::{Rows, copies, fill_stages};
 use crate::gemm::hopper::shared_memory::SharedMemory;
-use crate::gemm::hopper::tile::K_BYTES;
+use crate::gemm::hopper::tile::Format;
 use crate::quant::ScaleLayout;
 use rorqual_codegen::Value;
 use rorqual_codegen::pipeline::Place;
@@ -20,19 +20,19 @@ pub(super) fn produce<'k>(
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
     let (tiles, cursor) = (memory.tiles.worker(), memory.ring.producer());
-    let bytes = (spec.tile.m + spec.tile.n) * K_BYTES;
+    let bytes = spec.tile.part_bytes(Format::Fp8);
     let is_first_lane = memory.builder.lane().equals(0);
     tiles.for_each(|tile: Tile<'k>| {
         let scales = [
             ScaleSource::new(spec, arguments, arguments.a_scales, [spec.m, spec.tile.m], tile.row),
             ScaleSource::new(spec, arguments, arguments.b_scales, [spec.n, spec.tile.n], tile.column),
         ];
-        let copy_tensors = |place: Place<'k>, block: Value<'k, u32>| {
+        let copies_of = |place: Place<'k>, block: Value<'k, u32>| {
             let coordinates = |row| [block * BLOCK, row].map(Value::to_i32).to_vec();
             let [to_a, to_b] = [memory.a(place.stage()), memory.b(place.stage())];
-            let [half_of_a, half_of_b] = spec.tile.halves();
-            copy_rows(arguments.a, to_a, place, tile.row, half_of_a, coordinates);
-            copy_rows(arguments.b, to_b, place, tile.column, half_of_b, coordinates);
+            let a = Rows { map: arguments.a, to: to_a, first: tile.row, coordinates };
+            let b = Rows { map: arguments.b, to: to_b, first: tile.column, coordinates };
+            copies(&spec.tile, Format::Fp8, place, &a, vec![b.all_columns(&spec.tile, place)])
         };
         let copy_scales = |place: Place<'k>, block: Value<'k, u32>| {
             let to = [memory.a_scales(place.stage()), memory.b_scales(place.stage())];
@@ -41,7 +41,7 @@ pub(super) fn produce<'k>(
             }
         };
         let blocks = [tile.first_block, tile.first_block + tile.blocks];
-        fill_stages(cursor, blocks, is_first_lane, bytes, copy_tensors, Some(copy_scales));
+        fill_stages(cursor, blocks, is_first_lane, &bytes, copies_of, Some(copy_scales));
     });
 }
 

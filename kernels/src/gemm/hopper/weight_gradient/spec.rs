@@ -5,7 +5,7 @@ use crate::gemm::LARGEST;
 use crate::gemm::hopper::header;
 use crate::gemm::hopper::shared_memory::Contents;
 use crate::gemm::hopper::spec::pitch;
-use crate::gemm::hopper::tile::{CONTROL_BYTES, K_BYTES};
+use crate::gemm::hopper::tile::{CONTROL_BYTES, Format, K_BYTES};
 use crate::quant::ScaleLayout;
 use crate::rows::target_name;
 use crate::rule::{Rule, require, within};
@@ -54,7 +54,7 @@ impl HopperWeightGradientSpec {
     /// tokens counts as zero.
     #[must_use]
     pub fn a_map(&self, address: u64, tokens: u32, pitch: u32) -> TensorMap {
-        self.map([self.m, self.tile.fetched()[0]], address, tokens, pitch)
+        self.map([self.m, self.tile.a_box_rows(Format::Fp8)], address, tokens, pitch)
     }
 
     /// The tensor map of B, `[n, tokens]`; otherwise as that of A.
@@ -82,7 +82,7 @@ impl HopperWeightGradientSpec {
     /// What a CTA has in shared memory. Scales are copied by 32 lanes at a time.
     pub(super) const fn contents(&self) -> Contents {
         let scales = [self.tile.m, self.tile.n.next_multiple_of(32)];
-        Contents { tile: self.tile, scales, staged: 0 }
+        Contents { tile: self.tile, parts: self.tile.parts(Format::Fp8), scales, staged: 0 }
     }
 
     /// Bytes of shared memory: the stages, and the rest.
