@@ -82,4 +82,12 @@ impl Builder {
     pub fn wait_for_earlier_kernels(&self) {
         self.emit("griddepcontrol.wait", vec![]);
     }
+
+    /// Lets the kernel behind this one start, once each CTA has said so or ended: it takes multiprocessors as they become
+    /// free. Nothing is published by this; that kernel [waits](Self::wait_for_earlier_kernels) for the end of this one
+    /// before it reads (PTX ISA 9.7.15.14; sm_90).
+    #[track_caller]
+    pub fn let_next_kernel_start(&self) {
+        self.emit("griddepcontrol.launch_dependents", vec![]);
+    }
 }

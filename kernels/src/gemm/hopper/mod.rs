@@ -117,7 +117,11 @@ impl<P: FnOnce(), S: FnOnce(), C: FnOnce()> Roles<P, S, C> {
                 builder.set_registers(REGISTERS.0, false);
             }
             builder.role(0, 1, self.produce);
-            builder.role(1, 1, self.schedule);
+            builder.role(1, 1, || {
+                (self.schedule)();
+                // No tile is left to be announced: the next kernel gets the multiprocessors whose CTAs end first.
+                builder.let_next_kernel_start();
+            });
         });
         builder.role(4, 4 * consumers, || {
             if consumers > 1 {
