@@ -48,10 +48,10 @@ impl<'k> Mbarriers<'k> {
         Mbarrier { address: self.first.at(index) }
     }
 
-    /// The `count` of them that are part `part`, if all are parts of so many.
+    /// Those from `part * count` on, `count` of them.
     #[must_use]
     #[track_caller]
-    pub fn part(self, part: Value<'k, u32>, count: u32) -> Self {
+    pub(crate) fn part(self, part: Value<'k, u32>, count: u32) -> Self {
         Self { first: self.first.at(part * count), count }
     }
 

@@ -8,7 +8,8 @@
 //! A [`Cursor`] knows stage and parity; nobody computes them by hand.
 //!
 //! A stage may be filled in parts, each with a `full` barrier of its own: part 0 is for all consumers, another part for
-//! those that go through the ring as [its consumers](Ring::consumer_of). Nobody waits for a part that is another's.
+//! those that go through the ring as [its consumers](Ring::consumer_of). Nobody waits for a part that is another's. A part
+//! cannot be filled a second time before its consumers have seen it filled: they release the stage after that.
 
 use crate::builder::Builder;
 use crate::mbarrier::{Mbarrier, Mbarriers};
@@ -18,7 +19,7 @@ use crate::value::{Input, Predicate, Value, Variable};
 #[derive(Debug, Clone, Copy)]
 pub struct Ring<'k> {
     builder: &'k Builder,
-    /// Those of part 0, then those of the next.
+    /// Those of the stages of part 0, then those of the next part.
     full: Mbarriers<'k>,
     empty: Mbarriers<'k>,
     /// Those that a consumer waits for besides those of part 0.
@@ -42,10 +43,11 @@ impl Builder {
         self.ring_in_parts(stages, 1)
     }
 
-    /// The same where a stage is filled in so many parts.
+    /// The same where a stage is filled in so many parts, at least one.
     #[must_use]
     #[track_caller]
     pub fn ring_in_parts(&self, stages: u32, parts: u32) -> Ring<'_> {
+        self.require(parts > 0, || "a ring of stages without parts, expected at least one".to_owned());
         let (full, empty) = (self.mbarriers(parts * stages), self.mbarriers(stages));
         Ring { builder: self, full, empty, own: None }
     }
@@ -53,9 +55,13 @@ impl Builder {
 
 impl<'k> Ring<'k> {
     /// Initialises the barriers: one thread does it, publishes them by [`Builder::fence_mbarrier_init`], and the CTA meets.
-    /// So many `producers` arrive at each `full`, for each of the parts, and `consumers` at each `empty`.
+    /// `producers` has the arrivals at a stage's `full` for each part; so many `consumers` arrive at its `empty`.
     #[track_caller]
     pub fn initialize(self, producers: &[u32], consumers: u32) {
+        let parts = self.full.count() / self.stages().max(1);
+        self.builder.require(producers.len() as u32 == parts, || {
+            format!("arrivals for {} parts of a stage, expected them for {parts}", producers.len())
+        });
         for (part, producers) in (0_u32..).zip(producers) {
             self.full_of(self.builder.constant(part)).initialize(*producers);
         }
@@ -69,14 +75,15 @@ impl<'k> Ring<'k> {
         self.cursor(1)
     }
 
-    /// A consumer's side, at the first stage.
+    /// The side of a consumer that needs part 0, which may be all there is, at the first stage.
     #[must_use]
     #[track_caller]
     pub fn consumer(self) -> Cursor<'k> {
         self.cursor(0)
     }
 
-    /// The side of a consumer that needs part 0 and this part, at the first stage.
+    /// The side of a consumer that needs part 0 and this part, at the first stage. A consumer whose part is 0 waits for the
+    /// same barrier twice, which the code that it shares with consumers of other parts makes it do.
     #[must_use]
     #[track_caller]
     pub fn consumer_of(self, part: Value<'k, u32>) -> Cursor<'k> {
@@ -85,7 +92,11 @@ impl<'k> Ring<'k> {
 
     #[track_caller]
     fn full_of(self, part: Value<'k, u32>) -> Mbarriers<'k> {
-        self.full.part(part, self.empty.count())
+        self.full.part(part, self.stages())
+    }
+
+    fn stages(self) -> u32 {
+        self.empty.count()
     }
 
     /// The barrier that consumers of this stage release.
@@ -124,14 +135,14 @@ impl<'k> Place<'k> {
         self.stage
     }
 
-    /// The barrier that the producer fills.
+    /// The barrier that the producer fills: that of part 0, which may be all there is.
     #[must_use]
     #[track_caller]
     pub fn full(self) -> Mbarrier<'k> {
         self.ring.full.at(self.stage)
     }
 
-    /// The barrier of a part that the producer fills.
+    /// The barrier of a part.
     #[must_use]
     #[track_caller]
     pub fn full_of(self, part: Value<'k, u32>) -> Mbarrier<'k> {
@@ -151,7 +162,7 @@ impl<'k> Place<'k> {
         self.empty().wait(self.parity);
     }
 
-    /// Consumer: waits until the stage is filled.
+    /// Consumer: waits until the stage is filled, as far as this consumer needs it.
     #[track_caller]
     pub fn wait_full(self) {
         self.full().wait(self.parity);
@@ -160,7 +171,7 @@ impl<'k> Place<'k> {
         }
     }
 
-    /// Consumer: looks whether the stage is filled; `ready` gets the answer. What was seen in time need not be waited
+    /// Consumer: looks whether it is; `ready` gets the answer. What was seen in time need not be waited
     /// for by [`wait_full_unless`](Self::wait_full_unless).
     #[track_caller]
     pub fn look_full(self, ready: Predicate<'k>) {
@@ -170,7 +181,7 @@ impl<'k> Place<'k> {
         }
     }
 
-    /// Consumer: waits until the stage is filled, unless it was seen to be.
+    /// Consumer: waits as [`wait_full`](Self::wait_full) does, unless the stage was seen to be filled.
     #[track_caller]
     pub fn wait_full_unless(self, ready: Predicate<'k>) {
         self.ring.builder.when(!ready, || self.wait_full());
@@ -189,7 +200,7 @@ impl<'k> Cursor<'k> {
     pub fn advance(self) {
         let builder = self.ring.builder;
         self.stage.add(1);
-        let wraps = self.stage.peek().equals(self.ring.empty.count());
+        let wraps = self.stage.peek().equals(self.ring.stages());
         self.parity.set_when(wraps, self.parity.peek() ^ 1);
         self.stage.set_when(wraps, builder.constant(0));
     }
@@ -220,7 +231,7 @@ impl<'k> Cursor<'k> {
         builder.for_each(0, rounds, 1, |_| {
             let parity = self.parity.get();
             let place = |stage| Place { ring, stage: builder.constant(stage), parity };
-            body(&(0..ring.empty.count()).map(place).collect::<Vec<_>>());
+            body(&(0..ring.stages()).map(place).collect::<Vec<_>>());
             self.parity.set(parity ^ 1);
         });
     }

@@ -1,10 +1,10 @@
 //! The kernels whose machine code is pinned: the products for Hopper, each shape of loop that the families write.
 
 use rorqual::catalog::{AnySpec, Artifact};
-use rorqual_kernels::gemm::Output;
 use rorqual_kernels::gemm::hopper::{
     Format, Groups, HopperGemmSpec, HopperSwigluSpec, HopperWeightGradientSpec, Multicast, Tile,
 };
+use rorqual_kernels::gemm::{Order, Output};
 use rorqual_ptx::target::Target;
 
 /// Bytes of K in a stage.
@@ -99,6 +99,11 @@ pub fn kernels() -> Vec<Listed> {
         HopperGemmSpec {
             grouping: Groups::Prefix { groups: 160 },
             ..bf16(3072, 5120, tile(128, 256, 4, Alone))
+        },
+        HopperGemmSpec {
+            b_order: Order::InputMajor,
+            b_pitch: 512,
+            ..bf16(512, 7168, tile(128, 256, 4, Alone))
         },
         bf16(1536, 5120, tile(128, 192, 5, B)),
         bf16(576, 5120, tile(128, 144, 5, B)),

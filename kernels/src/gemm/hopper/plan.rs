@@ -220,7 +220,8 @@ impl Plan {
                 boxed.map(address, rows * u64::from(weights), columns, pitch)
             }
         };
-        [map(share), map(self.spec.tile.a_box_rows(self.spec.format()))]
+        // There the weight is in the place of A.
+        [map(share), map(self.staged_tile(true).a_box_rows(self.spec.format()))]
     }
 
     /// The tensor map of gates and ups: a box has rows of a gate, and the rows of its up that go with them.

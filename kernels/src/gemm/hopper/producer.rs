@@ -47,15 +47,15 @@ impl<'k> Producer<'_, 'k> {
         let is_first_lane = builder.lane().equals(0);
         let blocks = [0, plan.k_blocks()].map(|block| builder.constant(block));
         let bytes = plan.staged_tile(few).part_bytes(plan.spec.format());
-        let copies = |place, block| self.copies(place, tile, few, block);
+        let stage_copies = |place, block| self.stage_copies(place, tile, few, block);
         let copy_scales =
             scales.map(|scales| move |place, block| scales.copy(plan, self.memory, place, block));
-        fill_stages(self.cursor, blocks, is_first_lane, &bytes, copies, copy_scales);
+        fill_stages(self.cursor, blocks, is_first_lane, &bytes, stage_copies, copy_scales);
     }
 
     /// Copies of the rows of A and B of a stage. With swapped operands the weight takes the place of A.
     #[track_caller]
-    fn copies(
+    fn stage_copies(
         &self,
         place: Place<'k>,
         tile: &Tile<'k>,
@@ -84,7 +84,7 @@ impl<'k> Producer<'_, 'k> {
         if few {
             let columns = Rows { map: arguments.b_few, to: to_a, first: tile.column, coordinates: of_b };
             let tokens = Rows { map: arguments.a_few, to: to_b, first: tile.row, coordinates: of_a };
-            return copies(&staged, format, place, &columns, vec![tokens.copy(0, place.full())]);
+            return in_parts(&staged, format, place, &columns, vec![tokens.copy(0, place.full())]);
         }
         let a = Rows { map: arguments.a, to: to_a, first: tile.row, coordinates: of_a };
         let b = Rows { map: arguments.b, to: to_b, first: tile.column, coordinates: of_b };
@@ -94,26 +94,26 @@ impl<'k> Producer<'_, 'k> {
                 (0..staged.n).step_by(SPAN as usize).map(|first| b.copy(first, place.full())).collect()
             }
         };
-        copies(&staged, format, place, &a, of_columns)
+        in_parts(&staged, format, place, &a, of_columns)
     }
 }
 
 /// Fills a stage for each block of K from the first one on up to the end: one lane copies tensors, so many bytes for each
-/// part of a stage, and all lanes copy scales, if there are any, with part 0. What is to be copied is worked out before the
-/// stage is empty.
+/// part of a stage, and all lanes copy scales, if there are any, with part 0. Where tensors go is worked out before the stage
+/// is empty.
 #[track_caller]
 pub(super) fn fill_stages<'k>(
     cursor: Cursor<'k>,
     [first, end]: [Value<'k, u32>; 2],
     copying_lane: Predicate<'k>,
     bytes: &[u32],
-    copies: impl FnOnce(Place<'k>, Value<'k, u32>) -> Vec<TensorCopy<'k>>,
+    stage_copies: impl FnOnce(Place<'k>, Value<'k, u32>) -> Vec<TensorCopy<'k>>,
     copy_scales: Option<impl FnOnce(Place<'k>, Value<'k, u32>)>,
 ) {
     let builder = first.builder();
     builder.for_each(first, end, 1, |block| {
         let place = cursor.take();
-        let copies = copies(place, block);
+        let copies = stage_copies(place, block);
         place.wait_empty();
         builder.when(copying_lane, || {
             for (part, bytes) in (0_u32..).zip(bytes) {
@@ -185,7 +185,7 @@ impl<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>> Rows<'k, C> {
         TensorCopy { is_shared: true, ..self.copy_behind(rank * (rows / 2), full(rank)) }
     }
 
-    /// All rows of B.
+    /// The rows of B, of which a cluster that shares them brings half.
     #[track_caller]
     pub(super) fn all_columns(&self, tile: &tile::Tile, place: Place<'k>) -> TensorCopy<'k> {
         match tile.multicast {
@@ -195,11 +195,11 @@ impl<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>> Rows<'k, C> {
     }
 }
 
-/// The copies of a stage, in its [parts](tile::Tile::parts). B comes first, of which halves may have the longer way from the
-/// neighbour; last come the rows of A that only the second consumer warpgroup waits for, which multiplies later. Of an A
-/// that the CTAs of a cluster share, each brings the rows of one warpgroup, to both.
+/// The copies of a stage, in its [parts](tile::Tile::parts). B comes first: where a cluster shares it, either CTA waits for
+/// what the other one brings. Last come the rows of A that only the second consumer warpgroup waits for, which multiplies
+/// later. Of an A that a cluster shares, each CTA brings half, in two parts one of them.
 #[track_caller]
-pub(super) fn copies<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>>(
+pub(super) fn in_parts<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>>(
     tile: &tile::Tile,
     format: Format,
     place: Place<'k>,
@@ -212,7 +212,7 @@ pub(super) fn copies<'k, C: Fn(Value<'k, u32>) -> Vec<Value<'k, i32>>>(
         return of_b.into_iter().chain([a.half(tile.m, full)]).collect();
     }
     let of_part =
-        |part: u32| a.copy(part * (tile.m / parts), place.full_of(a.first.builder().constant(part)));
+        |part: u32| a.copy(part * tile.a_box_rows(format), place.full_of(a.first.builder().constant(part)));
     of_b.into_iter().chain((0..parts).map(of_part)).collect()
 }
 

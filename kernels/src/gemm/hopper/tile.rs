@@ -13,6 +13,7 @@
 use crate::BLOCK;
 use crate::gemm::Output;
 use crate::rule::{multiple, require, within};
+use std::iter;
 
 /// Bytes of K in a stage, of either format: the 128 e4m3 that share a scale, or 64 bf16.
 pub const K_BYTES: u32 = 128;
@@ -201,7 +202,7 @@ impl Tile {
         }
     }
 
-    /// Rows of A that a tensor copy brings.
+    /// Rows of A, or of the weight in its place, that a tensor copy brings.
     pub(super) const fn a_box_rows(&self, format: Format) -> u32 {
         match self.multicast {
             Multicast::A => self.m / 2,
@@ -213,7 +214,7 @@ impl Tile {
     pub(super) fn part_bytes(&self, format: Format) -> Vec<u32> {
         let parts = self.parts(format);
         let of_a = self.m / parts * K_BYTES;
-        [of_a + self.n * K_BYTES, of_a][..parts as usize].to_vec()
+        iter::once(of_a + self.n * K_BYTES).chain((1..parts).map(|_| of_a)).collect()
     }
 
     /// Warpgroups that multiply.
@@ -300,6 +301,27 @@ mod tests {
         let stages = [4 * (320 * 128 + 528), 3 * (384 * 128 + 1040), 8 * (80 * 128 + 272)];
         assert_eq!(bytes, [0, 1, 2].map(|i| staged[i] + stages[i] + 1024));
         assert_eq!(WIDE.shared_bytes(Format::Bf16, Output::F32), 4 * 320 * 128 + 1024);
+    }
+
+    #[test]
+    fn the_parts_of_a_stage_are_all_of_it() {
+        for (m, multicast) in
+            [(64, Multicast::None), (128, Multicast::None), (256, Multicast::A), (128, Multicast::B)]
+        {
+            let tile = Tile { m, n: 96, stages: 3, multicast };
+            for format in [Format::Fp8, Format::Bf16] {
+                let bytes = tile.part_bytes(format);
+                assert_eq!(bytes.len() as u32, tile.parts(format));
+                assert_eq!(bytes.iter().sum::<u32>(), tile.stage_bytes(Format::Bf16));
+            }
+        }
+        let rows = |m, multicast| {
+            [Format::Fp8, Format::Bf16].map(|format| Tile { m, multicast, ..WIDE }.a_box_rows(format))
+        };
+        assert_eq!(rows(64, Multicast::None), [64, 64]);
+        assert_eq!(rows(128, Multicast::None), [128, 64]);
+        assert_eq!(rows(256, Multicast::B), [256, 128]);
+        assert_eq!(rows(256, Multicast::A), [128, 128]);
     }
 
     #[test]

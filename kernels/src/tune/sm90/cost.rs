@@ -133,8 +133,8 @@ pub(super) fn column_blocks(n: u32) -> u32 {
 /// Clocks of a consumer warpgroup for a block: `own_tensor` of its products, which read for `own_operands` clocks, while
 /// copies take `fill` clocks of the port of shared memory.
 fn warpgroup_clocks(tile: &Tile, format: Format, own_tensor: f64, own_operands: f64, fill: f64) -> f64 {
-    // The products of the next block are queued before anything else is done.
     match format {
+        // Products follow each other, those of another warpgroup or of the next block.
         Format::Bf16 => return own_tensor,
         Format::Fp8 if tile.has_two_partials(format) => return own_tensor + PRODUCT_LATENCY_CLOCKS,
         Format::Fp8 => {}

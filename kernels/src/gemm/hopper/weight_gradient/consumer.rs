@@ -17,8 +17,7 @@ pub(super) fn consume<'k>(
     memory: &SharedMemory<'k>,
     arguments: &HopperWeightGradientParameters<'k>,
 ) {
-    let own_rows = spec.tile.products() * wgmma::ROWS;
-    let warpgroup = Warpgroup::new(memory, Major::K, own_rows);
+    let warpgroup = Warpgroup::new(memory, Major::K, spec.tile.own_rows());
     memory.tiles.worker().for_each(|tile: Tile<'k>| {
         let sums = sums(spec, &warpgroup, tile.blocks.uniform());
         store(spec, &warpgroup, arguments, &tile, &sums);

@@ -4,7 +4,7 @@
 use super::schedule::Tile;
 use super::{HopperWeightGradientParameters, HopperWeightGradientSpec};
 use crate::BLOCK;
-use crate::gemm::hopper::producer::{Rows, copies, fill_stages};
+use crate::gemm::hopper::producer::{Rows, fill_stages, in_parts};
 use crate::gemm::hopper::shared_memory::SharedMemory;
 use crate::gemm::hopper::tile::Format;
 use crate::quant::ScaleLayout;
@@ -27,12 +27,12 @@ pub(super) fn produce<'k>(
             ScaleSource::new(spec, arguments, arguments.a_scales, [spec.m, spec.tile.m], tile.row),
             ScaleSource::new(spec, arguments, arguments.b_scales, [spec.n, spec.tile.n], tile.column),
         ];
-        let copies_of = |place: Place<'k>, block: Value<'k, u32>| {
+        let stage_copies = |place: Place<'k>, block: Value<'k, u32>| {
             let coordinates = |row| [block * BLOCK, row].map(Value::to_i32).to_vec();
             let [to_a, to_b] = [memory.a(place.stage()), memory.b(place.stage())];
             let a = Rows { map: arguments.a, to: to_a, first: tile.row, coordinates };
             let b = Rows { map: arguments.b, to: to_b, first: tile.column, coordinates };
-            copies(&spec.tile, Format::Fp8, place, &a, vec![b.all_columns(&spec.tile, place)])
+            in_parts(&spec.tile, Format::Fp8, place, &a, vec![b.all_columns(&spec.tile, place)])
         };
         let copy_scales = |place: Place<'k>, block: Value<'k, u32>| {
             let to = [memory.a_scales(place.stage()), memory.b_scales(place.stage())];
@@ -41,7 +41,7 @@ pub(super) fn produce<'k>(
             }
         };
         let blocks = [tile.first_block, tile.first_block + tile.blocks];
-        fill_stages(cursor, blocks, is_first_lane, &bytes, copies_of, Some(copy_scales));
+        fill_stages(cursor, blocks, is_first_lane, &bytes, stage_copies, Some(copy_scales));
     });
 }
 
