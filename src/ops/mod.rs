@@ -49,7 +49,7 @@
 //! | [`norm`] | [`RmsNorm`](norm::RmsNorm), [`AddRmsNorm`](norm::AddRmsNorm) |
 //! | [`quant`] | [`PerTokenGroup`](quant::PerTokenGroup), [`PerBlock`](quant::PerBlock), [`Dequantize`](quant::Dequantize) |
 //! | [`gemm`] | [`Dense`](gemm::Dense), [`Grouped`](gemm::Grouped), [`Masked`](gemm::Masked), [`Batched`](gemm::Batched) |
-//! | [`moe`] | [`Router`](moe::Router), [`Gate`](moe::Gate), [`Layout`](moe::Layout), [`Permute`](moe::Permute), [`Swiglu`](moe::Swiglu), [`Combine`](moe::Combine), [`AddCombine`](moe::AddCombine) |
+//! | [`moe`] | [`Router`](moe::Router), [`Gate`](moe::Gate), [`Layout`](moe::Layout), [`Permute`](moe::Permute), [`Swiglu`](moe::Swiglu), [`GatedProjection`](moe::GatedProjection), [`Combine`](moe::Combine), [`AddCombine`](moe::AddCombine) |
 //! | [`attention`] | [`Rope`](attention::Rope), [`CacheAppend`](attention::CacheAppend), [`CacheGather`](attention::CacheGather), [`MlaDecode`](attention::MlaDecode), [`MlaPrefill`](attention::MlaPrefill) |
 //! | [`sample`] | [`Argmax`](sample::Argmax), [`Sample`](sample::Sample) |
 //!

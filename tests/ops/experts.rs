@@ -1,11 +1,12 @@
 //! The mixture of experts, each plan on what the one before made.
 
-use super::{BF16, close, devices, download, numbers, upload, upload_bf16};
+use super::{BF16, close, codes, device, devices, download, numbers, upload, upload_bf16};
 use rorqual::model::config::{Scoring as ReferenceScoring, TopkMethod};
 use rorqual::num::{E4m3, bf16};
+use rorqual::ops::gemm::{Grouped, GroupedSpec};
 use rorqual::ops::moe::{
-    AddCombine, Combine, CombineSpec, Gate, GateSpec, GroupMethod, Layout, LayoutSpec, Permute, PermuteSpec,
-    Router, RouterSpec, Scoring, Swiglu, SwigluSpec,
+    AddCombine, Combine, CombineSpec, Gate, GateSpec, GatedProjection, GatedProjectionSpec, GroupMethod,
+    Layout, LayoutSpec, Permute, PermuteSpec, Router, RouterSpec, Scoring, Swiglu, SwigluSpec,
 };
 use rorqual::ops::quant::PerTokenGroup;
 use rorqual::ops::{ScaleFormat, device_error};
@@ -126,6 +127,44 @@ fn swiglu_of_both_formats() {
         close(&given[..80], &expected[..80], 1.0 / 8.0);
         assert_eq!(given[80..], [0.0; 40]);
         assert_eq!(scales[2], 1.0, "the scale of a row that is padding");
+    }
+}
+
+#[test]
+fn gated_projections_have_the_bits_of_a_product_and_swiglu() {
+    const INTER: usize = 128;
+    let (device, stream) = device("sm_90a");
+    // The second expert has no rows, the last row has no expert.
+    let (rows, experts, hidden) = (150, 3, 256);
+    let offsets = upload(&stream, 4, &[0_u32, 140, 140, 149]);
+    let x = upload_bf16(&stream, [rows, hidden], &numbers(5, rows * hidden));
+    let quantize = PerTokenGroup::<bf16>::plan(&device, 256, ScaleFormat::F32).expect("a plan");
+    let x = quantize.run(&stream, &x).expect("a run");
+    let bits: Vec<u8> = (0..experts * 2 * INTER * hidden).map(|at| (at * 7 % 113) as u8).collect();
+    let scales: Vec<f32> = (0..experts * 2 * 2).map(|at| 0.01 * (at + 1) as f32).collect();
+    let weights = stream.upload_block_scaled([experts, 2 * INTER, hidden], &codes(&bits), &scales);
+    let weights = weights.expect("room");
+    for limit in [None, Some(0.5)] {
+        let product = Grouped::<E4m3>::plan(&device, &GroupedSpec::new(3, 256, 256)).expect("a plan");
+        let gate_up = product.run(&stream, &x, &weights, &offsets).expect("a run");
+        let spec = SwigluSpec { limit, ..SwigluSpec::new(128) };
+        let activation = Swiglu::<E4m3>::plan(&device, &spec).expect("a plan");
+        let expected = activation.run(&stream, &gate_up, None).expect("a run");
+
+        let spec = GatedProjectionSpec { limit, ..GatedProjectionSpec::new(3, 128, 256) };
+        let plan = GatedProjection::plan(&device, &spec).expect("a plan");
+        let out = plan.run(&stream, &x, &weights, &offsets).expect("a run");
+        let [got, wanted] = [&out.codes, &expected.codes].map(|it| stream.download(it).expect("codes"));
+        assert!(wanted.iter().any(|code| code.to_f32() != 0.0));
+        assert_eq!(got, wanted, "limit {limit:?}");
+        let [got, wanted] = [&out.scales, &expected.scales].map(|it| stream.download(it).expect("scales"));
+        assert_eq!(got[..149], wanted[..149], "limit {limit:?}");
+        assert_eq!(got[149], 1.0, "the scale of a row without an expert");
+        assert!(plan.flags(&stream).expect("flags").is_empty());
+
+        let falling = upload(&stream, 4, &[0_u32, 140, 130, 149]);
+        plan.run(&stream, &x, &weights, &falling).expect("a run");
+        assert_eq!(plan.flags(&stream).expect("flags").bits(), device_error::GROUPS);
     }
 }
 

@@ -3,7 +3,10 @@
 use super::{device, numbers, upload, upload_bf16};
 use rorqual::num::{E4m3, bf16};
 use rorqual::ops::gemm::{Batched, BatchedSpec, Dense, DenseSpec, Grouped, GroupedSpec, Masked, Order};
-use rorqual::ops::moe::{Gate, GateSpec, Layout, LayoutSpec, Permute, PermuteSpec, Swiglu, SwigluSpec};
+use rorqual::ops::moe::{
+    Gate, GateSpec, GatedProjection, GatedProjectionSpec, Layout, LayoutSpec, Permute, PermuteSpec, Swiglu,
+    SwigluSpec,
+};
 use rorqual::ops::norm::{NormSpec, RmsNorm};
 use rorqual::ops::quant::PerTokenGroup;
 use rorqual::ops::sample::Argmax;
@@ -124,6 +127,23 @@ fn arguments_that_are_missing_or_too_many() {
     message(
         permute.run(&stream, &gate_up, &slots),
         "moe::Permute: `rows`: expected at most tokens * topk, 2, got 3",
+    );
+}
+
+#[test]
+fn a_kernel_that_the_device_has_not() {
+    let spec = GatedProjectionSpec::new(4, 256, 512);
+    let (ampere, _) = device("sm_80");
+    message(
+        GatedProjection::plan(&ampere, &spec),
+        "moe::GatedProjection: the target is sm_80, expected sm_90a",
+    );
+    let (hopper, _) = device("sm_90a");
+    let spec = GatedProjectionSpec { inter: 200, ..spec };
+    message(
+        GatedProjection::plan(&hopper, &spec),
+        "moe::GatedProjection: `inter` is 200, expected a multiple of 128 from 128 to 8388608; hopper_gemm_fp8 and \
+         moe_swiglu serve other widths",
     );
 }
 

@@ -11,14 +11,18 @@
 //! Combine  the weighted sum of a token's experts             rows, arrangement    -> [tokens, hidden]
 //! ```
 //!
+//! On Hopper, [`GatedProjection`] is the first product and [`Swiglu`] in one kernel.
+//!
 //! A *slot* is a token and one of its experts: `token * topk + rank`.
 
 mod combine;
 mod gate;
+mod gated;
 mod rows;
 
 pub use combine::{AddCombine, Combine, CombineSpec};
 pub use gate::{Gate, Router, RouterSpec, RouterWeight, Routing, RoutingViewMut};
+pub use gated::{GatedProjection, GatedProjectionSpec};
 pub use rorqual_kernels::moe::gate::{GateSpec, GroupMethod, Scoring};
 pub use rorqual_kernels::moe::layout::LayoutSpec;
 pub use rows::{Arrangement, ArrangementViewMut, Layout, Permute, PermuteSpec, Swiglu, SwigluSpec};

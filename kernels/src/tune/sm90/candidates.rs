@@ -21,8 +21,9 @@ fn hides_latency(tile: &Tile, format: Format) -> bool {
 
 /// The tiles that a problem may get: each with as many stages as fit, but no tile of fewer than 3. If enough to hide the
 /// latency of copies, or at most an eighth fewer, the most that divide the blocks of K: then a tile is whole rounds of the
-/// ring, and its addresses are literals. With 64 rows, columns go by 8 up to 64; all others go by 16. Clusters are for dense products of 128 rows or
-/// more, where both neighbours exist. Where columns of B are contiguous, a tile is whole copies of them, for one CTA.
+/// ring, and its addresses are literals. With 64 rows, columns go by 8 up to 64; all others go by 16. Clusters are for dense
+/// products of 128 rows or more, where both neighbours exist. Where columns of B are contiguous, a tile is whole copies of
+/// them, for one CTA.
 #[must_use]
 pub fn candidates(problem: &Problem) -> Vec<Tile> {
     let narrow = (8..=64).step_by(8).map(|n| (64, n));
