@@ -200,6 +200,20 @@ fn a_warp_may_meet_on_either_side_of_a_wait_for_products() {
 }
 
 #[test]
+fn of_two_waits_either_may_be_the_first() {
+    const WAIT: &str = "A: mbarrier.try_wait.parity.shared.b64 %p1, [barrier], %r5; @!%p1 bra A;";
+    let second = "B: mbarrier.try_wait.parity.shared.b64 %p2, [barrier+8], %r5; @!%p2 bra B;";
+    let waits = format!("mov.u32 %r5, 0; {WAIT} {second} ld.shared.u32 %r6, [%r2];");
+    assert_eq!(rule_of(&waits, "b64 moved down"), Some(Rule::EitherFirst));
+    assert_eq!(rule_of(&waits, "b64 deleted"), None);
+    let accesses = format!("mov.u32 %r5, 0; {WAIT} ld.shared.u32 %r6, [%r2]; {second}");
+    assert_eq!(rule_of(&accesses, "b64 moved down"), None);
+    let look = "mbarrier.try_wait.parity.shared.b64 %p2, [barrier+8], %r5; @!%p2 ret;";
+    let looks = format!("mov.u32 %r5, 0; {WAIT} {look}");
+    assert_eq!(rule_of(&looks, "b64 moved down"), None, "a look may find the other one not over");
+}
+
+#[test]
 fn what_no_rule_explains_is_alive() {
     // A barrier between accesses that never meet: each thread has its own word.
     let own = EXCHANGE.replace(

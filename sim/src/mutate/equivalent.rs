@@ -29,6 +29,9 @@ pub enum Rule {
     /// A meeting of the warp that is moved past the end or the wait of a group of its products, which all its lanes do
     /// together: they do not access memory, and what a lane learns of them all lanes do.
     NothingCrossed,
+    /// A wait for an mbarrier that is moved past another one, each in a loop of its own: behind the second both are over,
+    /// whichever came first.
+    EitherFirst,
     /// A look at an mbarrier whose answer nobody reads. It may always be that the phase is not over, and then nothing
     /// is acquired either.
     AnswerUnread,
@@ -42,6 +45,7 @@ impl fmt::Display for Rule {
             Self::NoCluster => "mbarriers are published to a cluster where none is named",
             Self::NoAsyncProxy => "a proxy fence where nothing is asynchronous",
             Self::NothingCrossed => "the warp meets on either side of what all its lanes do together",
+            Self::EitherFirst => "of two waits behind each other either may be the first",
             Self::AnswerUnread => "a look at an mbarrier whose answer nobody reads",
             Self::FencedAlready => "no register of a product is touched since the last fence",
         })
@@ -77,6 +81,9 @@ pub fn rule(function: &Function, at: usize, mutation: Mutation, memory: &Memory)
             } else {
                 None
             }
+        }
+        "mbarrier.try_wait" | "mbarrier.test_wait" => {
+            (is_wait(body, at) && passes_wait(body, at, mutation, memory)).then_some(Rule::EitherFirst)
         }
         "fence.mbarrier_init" => (!names_cluster(function)).then_some(Rule::NoCluster),
         name if name.starts_with("fence.proxy.async") => {
@@ -121,6 +128,19 @@ fn passes_group(body: &[Statement], at: usize, mutation: Mutation, memory: &Memo
     let Some(passed) = moved_past(body, memory, at, mutation) else { return false };
     instructions(&body[passed])
         .all(|other| matches!(other.form.name, "wgmma.commit_group" | "wgmma.wait_group"))
+}
+
+/// Whether an instruction waits for an mbarrier, in a loop.
+fn is_wait(body: &[Statement], at: usize) -> bool {
+    let is_look = instruction(body, at)
+        .is_some_and(|look| matches!(look.form.name, "mbarrier.try_wait" | "mbarrier.test_wait"));
+    is_look && unit(body, at).len() > 1
+}
+
+/// Whether a mutation moves an instruction past a wait for an mbarrier.
+fn passes_wait(body: &[Statement], at: usize, mutation: Mutation, memory: &Memory) -> bool {
+    moved_past(body, memory, at, mutation)
+        .is_some_and(|passed| passed.into_iter().any(|at| is_wait(body, at)))
 }
 
 /// Whether a function can tell that it runs in a cluster of several CTAs.
