@@ -1,12 +1,11 @@
 //! The order of the tiles of Hopper products, by the simulator's model of the L2 cache: what a product fetches from memory
 //! when the cache is small beside its operands, next to what other orders fetch through the same model.
 
+use super::dense_bf16;
 use rorqual::verify::Machine;
 use rorqual::verify::simulated::Simulated;
 use rorqual_kernels::contract::Arguments;
-use rorqual_kernels::gemm::hopper::{
-    Format, HopperBf16Gemm, HopperBf16GemmArguments, HopperGemmSpec, Multicast, Tile,
-};
+use rorqual_kernels::gemm::hopper::{Format, HopperBf16Gemm, HopperGemmSpec, Multicast, Tile};
 use rorqual_kernels::generate;
 use rorqual_sim::l2::{L2, LINE_BYTES};
 use rorqual_sim::{Options, Schedule};
@@ -39,19 +38,7 @@ fn fetched(cache_bytes: u64, schedule: Schedule) -> u64 {
     let mut upload = |bytes: u64| machine.upload(&vec![0; bytes as usize]).expect("memory");
     let (a, b) = (upload(operand_bytes()), upload(operand_bytes()));
     let (d, word) = (upload(u64::from(SIDE * SIDE) * PIECE_BYTES), upload(4));
-    let ([a, a_few], [b, b_few]) = (spec.a_maps(a, rows), spec.b_maps(b));
-    let arguments = HopperBf16GemmArguments {
-        a,
-        a_few,
-        b,
-        b_few,
-        bias: word,
-        d,
-        d_f32: word,
-        groups: word,
-        error: word,
-        rows,
-    };
+    let arguments = dense_bf16::arguments(&spec, [a, b, d, word], rows);
     let kernel = generate::<HopperBf16Gemm>(&spec, target).expect("a kernel");
     let outcome = machine.launch(&kernel.text(), &kernel.contract, &arguments.pack()).expect("a launch");
     let outcome = outcome.expect("some CTAs");

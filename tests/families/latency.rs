@@ -1,12 +1,12 @@
 //! Hopper products on the simulator's timing model: how often consumers wait for operands when copies take 1 µs, which a
 //! ring of stages that is deep enough hides; and the picture of `docs/gemm.md`, which `BLESS=1` rewrites.
 
+use super::dense_bf16;
 use rorqual::verify::Machine;
 use rorqual::verify::simulated::Simulated;
 use rorqual_kernels::contract::Arguments;
 use rorqual_kernels::gemm::hopper::{
-    Format, HopperBf16Gemm, HopperBf16GemmArguments, HopperFp8Gemm, HopperFp8GemmArguments, HopperGemmSpec,
-    Multicast, Tile,
+    Format, HopperBf16Gemm, HopperFp8Gemm, HopperFp8GemmArguments, HopperGemmSpec, Multicast, Tile,
 };
 use rorqual_kernels::generate;
 use rorqual_sim::trace::{
@@ -45,11 +45,11 @@ fn run(format: Format, tile: Tile, k: u32) -> Outcome {
     let mut upload = |bytes: &[u8]| machine.upload(bytes).expect("memory");
     let (a, b) = (upload(&elements(rows * k)), upload(&elements(n * k)));
     let (d, word) = (upload(&vec![0; (2 * rows * n) as usize]), upload(&[0; 4]));
-    let ([a, a_few], [b, b_few]) = (spec.a_maps(a, rows), spec.b_maps(b));
     let (kernel, arguments) = match format {
         Format::Fp8 => {
             let blocks = k.div_ceil(128);
             let scales = |count: u32| vec![0; 4 * (count * blocks) as usize];
+            let ([a, a_few], [b, b_few]) = (spec.a_maps(a, rows), spec.b_maps(b));
             let (a_scales, b_scales) = (upload(&scales(rows)), upload(&scales(n.div_ceil(128))));
             let arguments = HopperFp8GemmArguments {
                 a,
@@ -69,18 +69,7 @@ fn run(format: Format, tile: Tile, k: u32) -> Outcome {
             (generate::<HopperFp8Gemm>(&spec, target), arguments.pack())
         }
         Format::Bf16 => {
-            let arguments = HopperBf16GemmArguments {
-                a,
-                a_few,
-                b,
-                b_few,
-                bias: word,
-                d,
-                d_f32: word,
-                groups: word,
-                error: word,
-                rows,
-            };
+            let arguments = dense_bf16::arguments(&spec, [a, b, d, word], rows);
             (generate::<HopperBf16Gemm>(&spec, target), arguments.pack())
         }
     };

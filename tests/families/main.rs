@@ -9,6 +9,7 @@
 
 mod access;
 mod batch_invariance;
+mod dense_bf16;
 mod elementwise;
 mod hopper_rows;
 mod l2_order;
