@@ -171,8 +171,8 @@ impl<'k> Place<'k> {
         }
     }
 
-    /// Consumer: looks whether it is; `ready` gets the answer. What was seen in time need not be waited
-    /// for by [`wait_full_unless`](Self::wait_full_unless).
+    /// Consumer: looks whether it is; `ready` gets the answer. What was seen in time need not be waited for by
+    /// [`wait_full_unless`](Self::wait_full_unless).
     #[track_caller]
     pub fn look_full(self, ready: Predicate<'k>) {
         self.full().test(self.parity, ready);

@@ -162,6 +162,11 @@ fn gated_projections_have_the_bits_of_a_product_and_swiglu() {
         assert_eq!(got[149], 1.0, "the scale of a row without an expert");
         assert!(plan.flags(&stream).expect("flags").is_empty());
 
+        let none = quantize.run(&stream, &upload_bf16(&stream, [0, hidden], &[])).expect("a run");
+        let no_rows = upload(&stream, 4, &[0_u32; 4]);
+        let out = plan.run(&stream, &none, &weights, &no_rows).expect("a run");
+        assert_eq!(out.codes.shape(), [0, INTER].into());
+
         let falling = upload(&stream, 4, &[0_u32, 140, 130, 149]);
         plan.run(&stream, &x, &weights, &falling).expect("a run");
         assert_eq!(plan.flags(&stream).expect("flags").bits(), device_error::GROUPS);

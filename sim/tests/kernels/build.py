@@ -55,6 +55,16 @@ def compile_cuda(src, arch, opt, out):
     tmp.unlink()
 
 
+def leave_out_places(ptx):
+    """Line information names files: not where this machine has the compiler and the copy of the source."""
+    sources = os.fsencode(Path(tempfile.gettempdir()) / "kernels") + b"/"
+    lines = ptx.read_bytes().split(b"\n")
+    named = lambda line: line.lstrip().startswith(b".file") or line.startswith(b"///")
+    tidy = lambda line: re.sub(rb"/[^\s\"]*/include/", b"include/", line.replace(sources, b""))
+    # what --source-in-ptx quotes is behind its own two slashes
+    ptx.write_bytes(b"\n".join((line[:2] + tidy(line[2:]) if named(line) else line) for line in lines))
+
+
 def ptxas_check(ptx):
     text = ptx.read_text()
     arch = re.search(r"^\.target\s+(sm_\w+)", text, re.M).group(1)
@@ -178,6 +188,7 @@ def main():
                 done[name] = None
                 if "--data-only" not in flags or not p.exists():
                     build(p)
+                    leave_out_places(p)
                     if "--no-ptxas" not in flags:
                         w = ptxas_check(p)
                         if w:

@@ -35,8 +35,9 @@ impl GatedProjectionSpec {
 }
 
 /// [`gemm::Grouped`](crate::ops::gemm::Grouped) over gate and up with [`Swiglu`](super::Swiglu) behind it, to the bit,
-/// without writing and reading `[rows, 2 * inter]` in bf16. Made for more than 64 rows an expert; with fewer the two
-/// operations are faster. Devices but Hopper have no such kernel, which the plan's error says.
+/// without writing and reading `[rows, 2 * inter]` in bf16. Its tiles have 128 rows: it is meant for more than 64 rows an
+/// expert, and the network takes the two operations for fewer. Devices but Hopper have no such kernel, which the plan's
+/// error says. Source: [`HopperFp8Swiglu`].
 #[derive(Debug)]
 pub struct GatedProjection {
     plan: Plan<HopperFp8Swiglu>,

@@ -24,8 +24,8 @@
 //! | [`swiglu`], `gated.rs` | the family that goes on to the activation of gated experts, and how |
 //! | [`weight_gradient`] | a family whose sums are over tokens, with roles of its own |
 //!
-//! Hazards. A stage is filled again when every warp of the consumers, in a cluster those of both CTAs, has released it, and
-//! with that seen the parts of it that the warp multiplies.
+//! Hazards. A stage is filled again when every warp of the consumers, in a cluster those of both CTAs, has released it. A
+//! warp releases it behind the barriers of all parts that it multiplies, so that no part is a phase ahead of its readers.
 //! Scales are copied through the generic proxy, as they are read, so that no proxy fence is needed for them. Staged
 //! results are overwritten when the copies of the tile before have read them. A CTA of a cluster ends with its peer, which
 //! may still write to it.
